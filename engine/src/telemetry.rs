@@ -178,7 +178,7 @@ pub(crate) fn left_out(metric: &str, events_failed: u64, newer_held: bool) {
 }
 
 /// Of each share of the budget: what is taken, and what it is.
-pub(crate) fn memory(shares: [(&'static str, u64, u64); 2]) {
+pub(crate) fn memory(shares: [(&'static str, u64, u64); 3]) {
     for (share, used, limit) in shares {
         gauge!("tally_memory_used_bytes", "share" => share).set(used as f64);
         gauge!("tally_memory_limit_bytes", "share" => share).set(limit as f64);

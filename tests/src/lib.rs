@@ -18,4 +18,5 @@ pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod rows;
+pub mod sse;
 pub mod tally;

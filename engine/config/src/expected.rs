@@ -25,6 +25,10 @@ pub(super) fn range(key: &str) -> RangeInclusive<i64> {
         "store.dead_letters" => 0..=100_000_000,
         "server.max_connections" => 1..=1_000_000,
         "server.evaluation_deadline_ms" => 1..=600_000,
+        "live.streams" => 1..=1_000_000,
+        "live.subscriptions" => 1..=1_024,
+        // Each reads the log with a client of its own.
+        "live.replays" => 1..=64,
         // Below 32 MiB nothing useful is counted: `check` says so.
         "limits.memory" => 0..=i64::MAX,
         "limits.answer_bytes" => (64 << 10)..=(1 << 30),

@@ -46,6 +46,8 @@ pub struct Config {
     pub catalogue: CatalogueConfig,
     /// HTTP.
     pub server: ServerConfig,
+    /// Events and answers as they come.
+    pub live: LiveConfig,
     /// Bounds of memory.
     pub limits: LimitsConfig,
     /// `[metrics.NAME]`.
@@ -326,6 +328,24 @@ impl Default for ServerConfig {
             max_connections: 4_096,
             evaluation_deadline_ms: 250,
         }
+    }
+}
+
+/// `[live]`: events and answers as they come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LiveConfig {
+    /// WebSockets and streams of events at once.
+    pub streams: usize,
+    /// Subscriptions of one WebSocket.
+    pub subscriptions: usize,
+    /// Listeners at once to which older events are read from the log again.
+    pub replays: usize,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        LiveConfig { streams: 4_096, subscriptions: 64, replays: 8 }
     }
 }
 

@@ -108,6 +108,19 @@ fn folders_of_the_file_are_beside_it_and_those_of_flags_are_not() {
 }
 
 #[test]
+fn the_keys_of_live_have_bounds() {
+    for (key, least, most) in
+        [("streams", 1, 1_000_000), ("subscriptions", 1, 1_024), ("replays", 1, 64)]
+    {
+        for (value, is_good) in [(least, true), (most, true), (least - 1, false), (most + 1, false)]
+        {
+            let loaded = from(&format!("[live]\n{key} = {value}\n"));
+            assert_eq!(loaded.is_ok(), is_good, "{key} = {value}");
+        }
+    }
+}
+
+#[test]
 fn metric_sections_are_read() {
     let file = "[metrics.a]\nenabled = false\n[metrics.a.config]\ndepth = 3\nnames = [\"x\", \"y\"]\n[metrics.a.retention]\n1m = \"2h\"\n";
     let metric = from(file).unwrap().config.metrics["a"].clone();

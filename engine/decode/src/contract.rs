@@ -9,6 +9,7 @@ use super::property::PropertyValue;
 use super::*;
 use tally_event::TEXT_BIT;
 use tally_plugin::description::PropertyType;
+use tally_plugin::read::Id;
 
 /// Writes a record of the format under test: the fields by their own names, then properties.
 /// `None`: the format has no such value.
@@ -200,11 +201,13 @@ fn the_feed_shows_the_fields(kind: &FormatKind, write: Write) {
     let payload =
         write(&changed(Field::EventId, Value::Text(b"e\"1")), &[("p", PropertyValue::Bool(true))])
             .unwrap();
-    let text = decoder(kind).feed_text(&payload, 2, 18, NOW).unwrap();
-    assert!(!text.contains('\n'), "{text}");
-    let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let fed = decoder(kind).feed_event(&payload, NOW).unwrap();
+    assert!(!fed.event.contains('\n'), "{fed:?}");
+    let shown: serde_json::Value = serde_json::from_str(&fed.event).unwrap();
     let event = serde_json::json!({
         "event_id": "e\"1", "user_id": 7, "product_id": "p1", "event_type": "view", "timestamp": "2023-11-14T22:13:20.005Z", "p": true
     });
-    assert_eq!(shown, serde_json::json!({ "type": "event", "position": "2:18", "event": event }));
+    assert_eq!(shown, event);
+    let ids = (Some(Id::Integer(7)), Some(Id::Text("p1".into())));
+    assert_eq!((fed.event_type.as_str(), (fed.user, fed.product)), ("view", ids));
 }

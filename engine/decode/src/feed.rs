@@ -1,4 +1,5 @@
-//! The text of an accepted record for those who watch events live. Runs only while somebody does.
+//! What those who watch events live see of an accepted record: its text, and the fields by which
+//! they choose. Runs only while somebody watches.
 //!
 //! The event is shown *as mapped*: the five fields under their own names first, then its other
 //! members as the format has them.
@@ -8,24 +9,37 @@ use super::verdict::Event;
 use super::{Decoder, Field, Reason};
 use std::fmt::Write;
 use tally_event::time;
+use tally_plugin::read;
+
+/// An accepted record, for those who watch events live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedFields {
+    /// The event as mapped, a JSON object without line breaks.
+    pub event: String,
+    /// Its type, as it is counted.
+    pub event_type: String,
+    /// Its user; `None` where `[events] required` lets it be absent.
+    pub user: Option<read::Id>,
+    /// Its product, likewise.
+    pub product: Option<read::Id>,
+}
 
 impl Decoder {
-    /// `{"type":"event","position":"0:17","event":{…}}` of a record that is accepted; `next_offset`
-    /// is the offset after it. No line breaks.
+    /// What a record shows that is accepted.
     ///
     /// # Errors
     /// Why the record is refused.
-    pub fn feed_text(
-        &self,
-        payload: &[u8],
-        partition: u32,
-        next_offset: u64,
-        record_ms: i64,
-    ) -> Result<String, Reason> {
-        let event = self.reader.event_text(&self.judge.rules, payload, record_ms)?;
-        Ok(format!(
-            "{{\"type\":\"event\",\"position\":\"{partition}:{next_offset}\",\"event\":{{{event}}}}}"
-        ))
+    pub fn feed_event(&self, payload: &[u8], record_ms: i64) -> Result<FeedFields, Reason> {
+        self.reader.feed_event(&self.judge.rules, payload, record_ms)
+    }
+}
+
+/// The id as answers carry it.
+pub(super) fn shown_id(id: Id<'_>) -> Option<read::Id> {
+    match id {
+        Id::Absent => None,
+        Id::Integer(integer) => Some(read::Id::Integer(integer)),
+        Id::Text(text) => Some(read::Id::Text(String::from_utf8_lossy(text).into_owned())),
     }
 }
 

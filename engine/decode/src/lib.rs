@@ -27,6 +27,7 @@ mod verdict;
 
 pub use dedupe::{DedupeWindow, Key};
 pub use error::{EventsError, PropertyError};
+pub use feed::FeedFields;
 pub use hint::{Hint, in_seconds};
 pub use reason::{Field, Reason};
 /// Deepest nesting of a record; the record itself is 1.

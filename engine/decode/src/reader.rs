@@ -5,7 +5,7 @@
 //! record, `verdict` what it means.
 
 use super::batch::BatchJudge;
-use super::feed;
+use super::feed::{self, FeedFields};
 use super::format::Format;
 use super::property;
 use super::rules::Rules;
@@ -33,8 +33,13 @@ pub(super) trait BatchReader: fmt::Debug + Send + Sync {
     /// The verdict on one record.
     fn check(&self, rules: &Rules, payload: &[u8], record_ms: i64) -> Result<Checked, Reason>;
 
-    /// The members of an event as mapped, and its others: the inside of a JSON object, on one line.
-    fn event_text(&self, rules: &Rules, payload: &[u8], record_ms: i64) -> Result<String, Reason>;
+    /// What an accepted record shows: its event as mapped, with its other members, on one line.
+    fn feed_event(
+        &self,
+        rules: &Rules,
+        payload: &[u8],
+        record_ms: i64,
+    ) -> Result<FeedFields, Reason>;
 
     /// The time that a record states, Unix milliseconds.
     fn stated_time(&self, payload: &[u8]) -> Option<i64>;
@@ -101,7 +106,12 @@ impl<F: Format> BatchReader for FormatReader<F> {
         Ok(Checked::of(&event))
     }
 
-    fn event_text(&self, rules: &Rules, payload: &[u8], record_ms: i64) -> Result<String, Reason> {
+    fn feed_event(
+        &self,
+        rules: &Rules,
+        payload: &[u8],
+        record_ms: i64,
+    ) -> Result<FeedFields, Reason> {
         let (mut memory, mut kind) = (self.format.memory(), String::new());
         let fields = self.format.read(&mut memory, bounded(payload)?)?;
         let event = verdict::judge(
@@ -111,10 +121,13 @@ impl<F: Format> BatchReader for FormatReader<F> {
             &mut Types::Named(&mut kind),
             record_ms,
         )?;
-        let mut out = String::with_capacity(payload.len() + 128);
-        feed::write_fields(&event, &kind, &mut out);
-        self.format.write_other_members(payload, &mut out)?;
-        Ok(out)
+        let (user, product) = (feed::shown_id(event.user), feed::shown_id(event.product));
+        let mut text = String::with_capacity(payload.len() + 128);
+        text.push('{');
+        feed::write_fields(&event, &kind, &mut text);
+        self.format.write_other_members(payload, &mut text)?;
+        text.push('}');
+        Ok(FeedFields { event: text, event_type: kind, user, product })
     }
 
     fn stated_time(&self, payload: &[u8]) -> Option<i64> {

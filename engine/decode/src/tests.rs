@@ -289,14 +289,17 @@ fn the_feed_shows_the_event_as_mapped() {
         events.aliases = [("PV".into(), "view".into())].into();
     });
     let text = "{\"uid\":\"7\",\n\"user_id\":\"shadow\",\"product_id\":\"p\\\"1\",\"event_type\":\"PV\",\"timestamp\":1000000000005,\"big\":123456789012345678901234567890,\n\"o\":{\"a\":[1,\n2]},\"half\":\"\\ud800\"}";
-    let fed = decoder.feed_text(text.as_bytes(), 2, 18, NOW).unwrap();
-    assert_eq!(
-        fed,
-        r#"{"type":"event","position":"2:18","event":{"user_id":7,"product_id":"p\"1","event_type":"view","timestamp":"2001-09-09T01:46:40.005Z","big":123456789012345678901234567890,"o":{"a":[1, 2]},"half":"\ud800"}}"#
-    );
-    assert_eq!(decoder.feed_text(b"{", 0, 1, NOW), Err(Reason::InvalidJson));
+    let fed = decoder.feed_event(text.as_bytes(), NOW).unwrap();
+    let expected = FeedFields {
+        event: r#"{"user_id":7,"product_id":"p\"1","event_type":"view","timestamp":"2001-09-09T01:46:40.005Z","big":123456789012345678901234567890,"o":{"a":[1, 2]},"half":"\ud800"}"#.into(),
+        event_type: "view".into(),
+        user: Some(tally_plugin::read::Id::Integer(7)),
+        product: Some(tally_plugin::read::Id::Text("p\"1".into())),
+    };
+    assert_eq!(fed, expected);
+    assert_eq!(decoder.feed_event(b"{", NOW), Err(Reason::InvalidJson));
     let plain = super::tests::decoder()
-        .feed_text(event("\"event_id\":\"e\",\"x\":\"y\"").as_bytes(), 0, 1, NOW)
+        .feed_event(event("\"event_id\":\"e\",\"x\":\"y\"").as_bytes(), NOW)
         .unwrap();
-    assert_eq!(serde_json::from_str::<Json>(&plain).unwrap()["event"]["x"], "y");
+    assert_eq!(serde_json::from_str::<Json>(&plain.event).unwrap()["x"], "y");
 }

@@ -81,6 +81,16 @@ impl Machine {
         starts.min().flatten()
     }
 
+    /// The least offset from which on a record of a partition is due to any revision; `None`: no
+    /// revision counts it now.
+    #[must_use]
+    pub fn next_due(&self, partition: u32) -> Option<u64> {
+        let part = &self.partitions[self.partition(partition)?];
+        let cells = part.cells.iter().zip(&self.revisions);
+        let live = cells.filter(|(cell, revision)| cell.is_live() && revision.counts());
+        live.map(|(cell, _)| cell.counted()).min()
+    }
+
     /// Counted, over all partitions held: where answers from memory stand.
     #[must_use]
     pub fn position(&self, revision: RevisionNo) -> Position {
@@ -203,8 +213,8 @@ mod tests {
     };
 
     /// Where reading begins that is stored so far, as it is said before the bounds are known and as
-    /// it is decided after.
-    fn begins(stored: &[Option<(u64, u64)>]) -> (Option<u64>, Option<u64>) {
+    /// it is decided after; and from where on records are due.
+    fn begins(stored: &[Option<(u64, u64)>]) -> (Option<u64>, Option<u64>, Option<u64>) {
         let mut machine = Machine::new(Settings {
             dedupe_window: 20,
             on_gap: OnGap::Halt,
@@ -221,7 +231,7 @@ mod tests {
         let mut said = None;
         loop {
             let Some(event) = events.pop() else {
-                let Some(ticket) = asked.take() else { return (said, read) };
+                let Some(ticket) = asked.take() else { return (said, read, machine.next_due(0)) };
                 said = machine.start(0);
                 events
                     .push(Event::Bounds(ticket, vec![Bounds { partition: 0, start: 0, end: 100 }]));
@@ -249,15 +259,15 @@ mod tests {
 
     #[test]
     fn where_reading_begins_is_said_before_the_bounds_are_known() {
-        for (stored, said, read) in [
-            (vec![Some((50, 49))], Some(30), 30),
-            (vec![Some((50, 10))], Some(10), 10),
-            (vec![Some((5, 4))], Some(0), 0),
-            (vec![Some((90, 89)), Some((50, 49)), Some((70, 69))], Some(30), 30),
-            (vec![Some((50, 49)), None], None, 0),
-            (vec![None], None, 0),
+        for (stored, said, read, due) in [
+            (vec![Some((50, 49))], Some(30), 30, 50),
+            (vec![Some((50, 10))], Some(10), 10, 50),
+            (vec![Some((5, 4))], Some(0), 0, 5),
+            (vec![Some((90, 89)), Some((50, 49)), Some((70, 69))], Some(30), 30, 50),
+            (vec![Some((50, 49)), None], None, 0, 0),
+            (vec![None], None, 0, 0),
         ] {
-            assert_eq!(begins(&stored), (said, Some(read)), "{stored:?}");
+            assert_eq!(begins(&stored), (said, Some(read), Some(due)), "{stored:?}");
         }
     }
 }

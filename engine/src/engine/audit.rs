@@ -31,6 +31,9 @@ pub enum ReadLogError {
         /// End of the range.
         to: u64,
     },
+    /// So much had to be read for it that there was no time.
+    #[error("the records before it were not read in time; ask again")]
+    TooSlow,
     /// The log does not answer.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -42,7 +45,7 @@ impl ReadLogError {
     pub fn retry_helps(&self) -> bool {
         match self {
             ReadLogError::NoPartition(_) => false,
-            ReadLogError::BeyondEnd { .. } => true,
+            ReadLogError::BeyondEnd { .. } | ReadLogError::TooSlow => true,
             ReadLogError::Log(fault) => fault.retry_helps(),
         }
     }

@@ -314,6 +314,26 @@ impl ServedRevision {
         }
     }
 
+    /// The word for its state, as [`info`](Self::info) has it, without measuring anything.
+    pub(super) fn state_word(&self, view: &View, main: &LaneStatus) -> &'static str {
+        let behind = match &self.follower {
+            None => {
+                let counted = view.read();
+                let progress = &counted.metrics[self.id.0];
+                progress.target.completed(&progress.position, &progress.origins)
+            }
+            Some(follower) => {
+                let followed = follower.read();
+                followed.target.completed(&followed.position, &followed.origins)
+            }
+        };
+        match (self.halt(main), behind) {
+            (Some(_), _) => "quarantined",
+            (None, Some(_)) => "backfilling",
+            (None, None) => "active",
+        }
+    }
+
     /// Everything that is known of it.
     pub(super) fn info(&self, view: &View, main: &LaneStatus) -> MetricInfo {
         let plugin = &self.askable.plugin;

@@ -3,8 +3,9 @@
 //! * Start: `start`, `check_start`, `first_offsets`, `crash_suspects`.
 //! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `notices`.
 //! * Questions: `evaluate`, `answer_slots`, `answer_validity`, `watchdog`.
-//! * Beside them: `append`, `audit`, `stored`. What it does now: `status`, with `event_rate`,
-//!   `system_report` and `remedies`. Data is in `types`, failures are in `errors`.
+//! * Beside them: `append`, `audit`, `events_back`, `listen`, `stored`. What it does now: `status`,
+//!   with `event_rate`, `system_report` and `remedies`. Data is in `types`, failures are in
+//!   `errors`.
 
 mod answer_slots;
 mod answer_validity;
@@ -16,9 +17,11 @@ mod crash_suspects;
 mod errors;
 mod evaluate;
 mod event_rate;
+mod events_back;
 mod first_offsets;
 mod lane_factory;
 mod lifecycle;
+mod listen;
 mod notices;
 mod orders;
 mod remedies;
@@ -30,7 +33,7 @@ mod types;
 mod watchdog;
 
 pub use crate::dead_letter::DeadLetter;
-pub use crate::feed::{FeedItem, Subscription};
+pub use crate::feed::{FeedEvent, FeedFilter, FeedItem, FeedListener};
 pub use crate::host::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::log::{
     AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord, open_producer,
@@ -43,6 +46,10 @@ pub use audit::{ReadLogError, StateDump};
 pub use check_start::{judge, judge_sections};
 pub use errors::{StartError, StateUnavailable};
 pub use event_rate::EventRate;
+pub use events_back::{
+    EventPage, FoundRecord, JudgedRecord, PageRequest, PastEvent, RecordVerdict,
+};
+pub use listen::ListenRefused;
 pub use orders::{Order, OrderError};
 pub use status::{
     CommitStatus, EngineStatus, MemoryStatus, MemoryUse, MetricStatus, PartitionOwner,
@@ -69,6 +76,7 @@ use crate::telemetry;
 use answer_slots::AnswerSlots;
 use catalog::{MetricCatalog, ServedRevision};
 use lifecycle::ManagerThread;
+use listen::ReplayPlaces;
 use parking_lot::{Mutex, RwLock};
 use status::StatusBasis;
 use std::sync::Arc;
@@ -87,6 +95,7 @@ pub struct Engine {
     view: Arc<View>,
     status: Arc<LaneStatus>,
     feed: Arc<Feed>,
+    replay_places: ReplayPlaces,
     dead_letters: Arc<DeadLetters>,
     lane: Arc<pipeline::Handle>,
     /// Whether other engines use the store too.
@@ -131,6 +140,17 @@ impl Engine {
         all
     }
 
+    /// The name of each metric, with the word for its state: `active`, `backfilling`, `quarantined`
+    /// or `retired`. Unlike [`Engine::metrics`] it measures nothing.
+    pub fn metric_states(&self) -> Vec<(String, &'static str)> {
+        let catalog = self.catalog.read();
+        let served = catalog
+            .answering
+            .iter()
+            .map(|(name, served)| (name.clone(), served.state_word(&self.view, &self.status)));
+        served.chain(catalog.retired.keys().map(|name| (name.clone(), "retired"))).collect()
+    }
+
     /// One metric.
     pub fn metric(&self, name: &str) -> Option<MetricInfo> {
         let catalog = self.catalog.read();
@@ -162,11 +182,6 @@ impl Engine {
             partial: newest.partial,
             counts: self.dead_letters.counts(),
         })
-    }
-
-    /// Every new event from now on.
-    pub fn subscribe(&self) -> Subscription {
-        self.feed.subscribe()
     }
 
     /// How far the engine has counted: per partition the offset after the last record, by the
@@ -294,7 +309,12 @@ impl Engine {
         }
         let (held, share) = self.memory_share.used();
         let answers = &self.budget.answers;
-        telemetry::memory([("state", held, share), ("answers", answers.used(), answers.limit())]);
+        let sockets = &self.budget.sockets;
+        telemetry::memory([
+            ("state", held, share),
+            ("answers", answers.used(), answers.limit()),
+            ("sockets", sockets.used(), sockets.limit()),
+        ]);
         let now = jiff::Timestamp::now().as_millisecond();
         let age = self
             .status

@@ -5,6 +5,7 @@ use super::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevis
 use super::crash_suspects::CrashSuspects;
 use super::lane_factory::LaneFactory;
 use super::lifecycle::{self, ManagerParts, Notebook, Reading, Recall, Roles};
+use super::listen::ReplayPlaces;
 use super::notices::events_failed;
 use super::status::StatusBasis;
 use super::system_report::SystemReport;
@@ -160,7 +161,7 @@ fn assemble(
     let (view, status, memory_share) =
         (factory.view.clone(), factory.status.clone(), factory.memory_share.clone());
     let dead_letters = factory.dead_letters.clone();
-    let feed = Arc::new(Feed::default());
+    let feed = Arc::new(Feed::new(&budget.sockets));
     let joined = choose_joined(&catalog, &factory, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&catalog, &followers, &status)?;
@@ -199,6 +200,7 @@ fn assemble(
         view,
         status,
         feed,
+        replay_places: ReplayPlaces::new(config.live.replays),
         dead_letters,
         lane,
         shared,

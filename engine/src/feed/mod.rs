@@ -1,102 +1,278 @@
-//! New events, to everybody who listens: one text shared by all, the newest kept.
+//! New events, to everybody who listens: one text shared by all, the newest kept in a ring.
 //!
-//! A slow listener loses the oldest events and receives the number lost; it never slows counting.
-//! Without listeners no text is made.
+//! A listener goes through the ring at its own pace and takes what its filter wants. A slow one
+//! loses the oldest events and receives the number lost; it never slows counting. Without listeners
+//! no text is made. Each event carries a cursor, the position of the whole feed. Reads no log: who
+//! wants older events has them replayed (`pipeline/replay`), and joins the ring when they end.
 
+mod event;
+mod filter;
+mod listener;
+mod ring;
+#[cfg(test)]
+mod ring_tests;
+
+pub use event::{CursorText, FeedEvent, NewEvent};
+pub use filter::FeedFilter;
+pub use listener::{FeedListener, LiveListener, ReplayMessage};
+
+use crate::event::Position;
+use crate::memory::Share;
+use parking_lot::Mutex;
+use ring::Ring;
 use std::sync::Arc;
-use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
+use tokio::sync::watch;
 
-/// Events kept for listeners that are behind; beyond it the oldest are dropped and announced as
-/// skipped.
-const KEEP: usize = 1_024;
+/// The part of the share of sockets that events which are kept for listeners may take: one in so
+/// many.
+const PART: u64 = 4;
 
-/// Where the pipeline shows new events.
+/// Where the pipeline shows new events. One thread shows them.
 pub struct Feed {
-    sender: Sender<Arc<str>>,
+    ring: Arc<Mutex<Ring>>,
+    /// Tells listeners that there is something new, or by its end that there is no more.
+    moved: watch::Sender<()>,
 }
 
 /// What a listener gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedItem {
-    /// A new event: the JSON text `{"type":"event","position":"0:17","event":{…}}`, shared by all
-    /// listeners.
-    Event(Arc<str>),
-    /// So many were dropped before the next item.
+    /// A new event, shared by all listeners.
+    Event(Arc<FeedEvent>),
+    /// So many events were dropped before the next item, wanted ones and others.
     Skipped(u64),
-}
-
-/// A listener; dropping it ends it.
-pub struct Subscription {
-    receiver: Receiver<Arc<str>>,
-}
-
-impl Default for Feed {
-    fn default() -> Self {
-        Feed { sender: channel(KEEP).0 }
-    }
+    /// The log no longer holds the records between these positions, which name the partitions in
+    /// which that is so.
+    Gap {
+        /// Where the listener was.
+        from: Position,
+        /// Where it goes on.
+        to: Position,
+    },
 }
 
 impl Feed {
-    /// Whether it is worth writing events down.
+    /// A feed whose events take a part of this share.
+    #[must_use]
+    pub fn new(share: &Arc<Share>) -> Feed {
+        let ring = Ring::new(share, share.limit() / PART);
+        Feed { ring: Arc::new(Mutex::new(ring)), moved: watch::channel(()).0 }
+    }
+
+    /// Whether somebody listens.
+    #[must_use]
     pub fn has_listeners(&self) -> bool {
-        self.sender.receiver_count() > 0
+        self.ring.lock().has_listeners()
     }
 
-    /// Shows an event.
-    pub fn show(&self, text: String) {
-        // An error says that the last listener has just left.
-        let _ = self.sender.send(text.into());
+    /// How far the feed is: what comes before was shown, or is not to be shown.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position(self.ring.lock().position().clone())
     }
 
-    /// Every event from now on.
-    pub fn subscribe(&self) -> Subscription {
-        Subscription { receiver: self.sender.subscribe() }
+    /// The feed will begin at `next` in a partition that it may not know yet; one that it knows
+    /// stays where it is.
+    pub fn starts(&self, partition: u32, next: u64) {
+        self.ring.lock().starts(partition, next);
     }
-}
 
-impl Subscription {
-    /// The next item; `None` when the engine has stopped.
-    pub async fn next(&mut self) -> Option<FeedItem> {
-        match self.receiver.recv().await {
-            Ok(text) => Some(FeedItem::Event(text)),
-            Err(RecvError::Lagged(count)) => Some(FeedItem::Skipped(count)),
-            Err(RecvError::Closed) => None,
+    /// The same of several partitions.
+    pub fn starts_at(&self, at: &Position) {
+        let mut ring = self.ring.lock();
+        at.0.iter().for_each(|(partition, next)| ring.starts(*partition, *next));
+    }
+
+    /// The feed will go on from `at`, if nobody listens; whether that is so.
+    pub fn rests(&self, at: &Position) -> bool {
+        let mut ring = self.ring.lock();
+        if ring.has_listeners() {
+            return false;
+        }
+        at.0.iter().for_each(|(partition, next)| ring.moves(*partition, *next));
+        true
+    }
+
+    /// Records of a partition up to `to` are to be shown: whether it is worth writing their events
+    /// down, for [`Feed::publish`]. If not, the feed is past them now.
+    #[must_use]
+    pub fn begins(&self, partition: u32, to: u64) -> bool {
+        let mut ring = self.ring.lock();
+        let worth = ring.has_listeners();
+        if !worth {
+            ring.moves(partition, to);
+        }
+        worth
+    }
+
+    /// Shows the events among the records of a partition up to `to`, in their order.
+    pub fn publish(&self, partition: u32, to: u64, events: Vec<NewEvent>) {
+        let around = self.ring.lock().around(partition);
+        // Texts are made without the lock.
+        let shown: Vec<Arc<FeedEvent>> = events
+            .into_iter()
+            .map(|event| Arc::new(FeedEvent::new(partition, event, &around)))
+            .collect();
+        let any = !shown.is_empty();
+        let mut ring = self.ring.lock();
+        shown.into_iter().for_each(|event| ring.push(event));
+        ring.moves(partition, to);
+        drop(ring);
+        if any {
+            self.moved.send_replace(());
         }
     }
 
-    /// How many events wait to be taken.
+    /// A partition holds no record before `to` that is not shown yet.
+    pub fn passed(&self, partition: u32, to: u64) {
+        self.ring.lock().moves(partition, to);
+    }
+
+    /// Listens to every event from now on that the filter takes.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.receiver.len()
+    pub fn listen(&self, filter: FeedFilter) -> FeedListener {
+        FeedListener::live(self.join(filter).0)
+    }
+
+    /// The same for a replay that is about to catch up; and how far the feed is at that moment: all
+    /// that is shown later comes through the ring.
+    #[must_use]
+    pub fn join(&self, filter: FeedFilter) -> (LiveListener, Position) {
+        LiveListener::join(&self.ring, self.moved.subscribe(), filter)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::{Context, Poll, Waker};
+    use tally_plugin::read::Id;
 
-    fn wait<T>(future: impl Future<Output = T>) -> T {
-        let mut future = std::pin::pin!(future);
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        loop {
-            if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
-                return value;
-            }
+    pub(super) fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
+        let mut context = Context::from_waker(Waker::noop());
+        match std::pin::pin!(future).poll(&mut context) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
         }
+    }
+
+    /// What there is to take now.
+    pub(super) fn taken(listener: &mut FeedListener, most: usize) -> Vec<FeedItem> {
+        let mut items = Vec::new();
+        let _ = ready(listener.next(most, &mut items));
+        items
+    }
+
+    pub(super) fn new_event(next: u64, bytes: usize) -> NewEvent {
+        let event = format!("{{\"x\":\"{}\"}}", "y".repeat(bytes));
+        NewEvent { next, event_type: "view".into(), user: None, product: None, event }
+    }
+
+    fn nexts(items: &[FeedItem]) -> Vec<u64> {
+        let next = |item: &FeedItem| match item {
+            FeedItem::Event(event) => Some(event.next),
+            FeedItem::Skipped(_) | FeedItem::Gap { .. } => None,
+        };
+        items.iter().filter_map(next).collect()
     }
 
     #[test]
     fn a_slow_listener_is_told_how_many_it_missed() {
-        let feed = Feed::default();
-        assert!(!feed.has_listeners());
-        let mut listener = feed.subscribe();
-        for n in 0..KEEP + 5 {
-            feed.show(n.to_string());
-        }
-        assert_eq!(wait(listener.next()), Some(FeedItem::Skipped(5)));
-        assert_eq!(wait(listener.next()), Some(FeedItem::Event("5".into())));
+        let share = Arc::new(Share::new(64 << 20));
+        let feed = Feed::new(&share);
+        assert!(!feed.has_listeners() && !feed.begins(0, 3));
+        let mut listener = feed.listen(FeedFilter::default());
+        assert!(feed.begins(0, 4) && &**listener.cursor() == "0:3");
+        let events = (0..8_192 + 5).map(|n| new_event(4 + n, 1));
+        feed.publish(0, 4 + 8_192 + 4, events.collect());
+        let items = taken(&mut listener, 3);
+        assert_eq!(items[0], FeedItem::Skipped(5));
+        assert_eq!(nexts(&items), [9, 10]);
+        assert_eq!(&**listener.cursor(), "0:10");
+        assert!(share.used() > 0);
         drop(feed);
-        while let Some(FeedItem::Event(_)) = wait(listener.next()) {}
-        assert_eq!(wait(listener.next()), None);
+        assert_eq!(taken(&mut listener, 10_000).len(), 8_190);
+        assert_eq!(ready(listener.next(1, &mut Vec::new())), Some(false), "the feed has ended");
+        drop(listener);
+        assert_eq!(share.used(), 0, "without listeners nothing is kept");
+    }
+
+    #[test]
+    fn a_filter_takes_what_satisfies_each_part_of_it_and_the_cursor_passes_the_rest() {
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        let filter = FeedFilter {
+            event_types: vec!["buy".into(), "view".into()],
+            user: Some(Id::Integer(7)),
+            product: Some(Id::Text("p".into())),
+        };
+        let (mut all, mut some) = (feed.listen(FeedFilter::default()), feed.listen(filter));
+        feed.starts(1, 40);
+        let (user, product) = (Some(Id::Integer(7)), Some(Id::Text("p".into())));
+        let of = |next, event_type: &str, user: &Option<Id>, product: &Option<Id>| NewEvent {
+            event_type: event_type.into(),
+            user: user.clone(),
+            product: product.clone(),
+            ..new_event(next, 1)
+        };
+        let events = vec![
+            of(1, "view", &user, &product),
+            of(2, "sell", &user, &product),
+            of(3, "view", &Some(Id::Text("7x".into())), &product),
+            of(4, "view", &user, &None),
+            of(5, "buy", &user, &product),
+            of(6, "buy", &None, &product),
+        ];
+        feed.publish(0, 8, events);
+        assert_eq!(nexts(&taken(&mut all, 100)), [1, 2, 3, 4, 5, 6]);
+        let items = taken(&mut some, 100);
+        assert_eq!(nexts(&items), [1, 5]);
+        assert_eq!(&**some.cursor(), "0:6,1:40");
+        let FeedItem::Event(last) = &items[1] else { panic!("{items:?}") };
+        assert_eq!(
+            &*last.body,
+            "\"position\":\"0:5\",\"cursor\":\"0:5,1:40\",\"event\":{\"x\":\"y\"}"
+        );
+        assert_eq!(feed.position().to_string(), "0:8,1:40");
+        // A listener that joins now knows that the feed is past records that show nothing.
+        assert_eq!(&**feed.listen(FeedFilter::default()).cursor(), "0:8,1:40");
+    }
+
+    #[test]
+    fn what_a_replay_has_shown_is_not_shown_again_and_cursors_do_not_fall_behind_it() {
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        feed.starts_at(&"0:5,1:5".parse().expect("a position"));
+        let (mut live, joined) = feed.join(FeedFilter::default());
+        assert_eq!(joined.to_string(), "0:5,1:5");
+        live.has_seen(&"0:7,1:9".parse().expect("a position"));
+        let mut listener = FeedListener::live(live);
+        assert_eq!(&**listener.cursor(), "0:7,1:9");
+        feed.publish(0, 8, vec![new_event(6, 1), new_event(7, 1), new_event(8, 1)]);
+        let items = taken(&mut listener, 9);
+        let [FeedItem::Event(event)] = &items[..] else { panic!("{items:?}") };
+        assert_eq!(
+            (event.next, &*event.body),
+            (8, "\"position\":\"0:8\",\"cursor\":\"0:8,1:9\",\"event\":{\"x\":\"y\"}")
+        );
+        feed.publish(1, 10, vec![new_event(9, 1), new_event(10, 1)]);
+        feed.publish(0, 9, vec![new_event(9, 1)]);
+        let items = taken(&mut listener, 9);
+        assert_eq!(nexts(&items), [10, 9]);
+        assert_eq!(&**listener.cursor(), "0:9,1:10");
+    }
+
+    #[test]
+    fn the_feed_rests_only_while_nobody_listens() {
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        let at: Position = "0:5,1:6".parse().expect("a position");
+        assert!(feed.rests(&at));
+        let listener = feed.listen(FeedFilter::default());
+        assert!(!feed.rests(&Position::default()));
+        feed.starts(0, 1);
+        feed.starts(2, 1);
+        feed.passed(1, 9);
+        assert_eq!(feed.position().to_string(), "0:5,1:9,2:1");
+        drop(listener);
+        assert!(!feed.has_listeners() && feed.rests(&at));
+        assert_eq!(feed.position().to_string(), "0:5,1:6,2:1");
     }
 }

@@ -151,6 +151,14 @@ impl Batches {
         }
     }
 
+    /// The first record of a partition that will count is at `next`: the feed begins there, so that
+    /// its cursors name the partition before an event of it comes.
+    pub(super) fn shows_from(&self, partition: u32, next: u64) {
+        if let Some(feed) = &self.parts.feed {
+            feed.starts(partition, next);
+        }
+    }
+
     /// Empties the dedupe window of a partition.
     pub(super) fn renew_window(&mut self, partition: u32) {
         self.windows.insert(partition, DedupeWindow::new(self.parts.dedupe_window));
@@ -238,6 +246,10 @@ impl Batches {
         }
         drop(counted);
         self.parts.view.notify();
+        // Otherwise the feed is past them already.
+        if let Some(feed) = self.parts.feed.as_ref().filter(|_| due.count_from().is_some()) {
+            feed.passed(partition, to);
+        }
         let count =
             |due: &DueMetric| Count { revision: due.no, rows: 0, watermark: None, failed: 0 };
         let counts = due.metrics.iter().map(count).collect();
@@ -542,11 +554,11 @@ impl Batches {
         self.note_undecodable(partition, found, what)
     }
 
-    /// Wakes the threads that wait for a position, and publishes new events, unless a relay
-    /// publishes those of all engines.
+    /// Wakes the threads that wait for a position, and shows new events, unless a relay shows those
+    /// of all engines.
     fn publish(&self, records: &[Record<'_>], count_from: u64) {
         self.parts.view.notify();
-        if let Some(feed) = self.parts.feed.as_deref().filter(|feed| feed.has_listeners()) {
+        if let Some(feed) = &self.parts.feed {
             publish_events(feed, &self.parts.decoder, &self.batch, records, count_from);
         }
     }

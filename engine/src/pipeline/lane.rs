@@ -454,7 +454,12 @@ impl Lane {
 
     fn steer(&mut self, source: &mut dyn Source) {
         let steered = self.steering.steer(&mut self.ledger, source);
-        steered.fresh.into_iter().for_each(|partition| self.batches.renew_window(partition));
+        for partition in steered.fresh {
+            self.batches.renew_window(partition);
+            if let Some(next) = self.ledger.next_due(partition) {
+                self.batches.shows_from(partition, next);
+            }
+        }
         steered.faults.iter().for_each(|fault| self.report_source_fault(fault));
     }
 

@@ -228,6 +228,11 @@ impl Ledger {
         self.machine.anchors(partition, to).collect()
     }
 
+    /// The least offset of a partition whose record any metric is yet to count.
+    pub(super) fn next_due(&self, partition: u32) -> Option<u64> {
+        self.machine.next_due(partition)
+    }
+
     /// The metrics that count a batch up to `to` that was delivered in `epoch`.
     pub(super) fn due(&self, partition: u32, epoch: u64, to: u64) -> DueBatch {
         let due = |(no, from)| DueMetric {

@@ -11,7 +11,8 @@
 //!   and `publish_events`. What it may commit: `ledger`, with `pending` and `stop_reasons`. Who
 //!   commits and compacts: `executor`. Where the source reads: `steering`.
 //! * Reading the store: `read_pieces`, `load_metric`, `stored`, `origin`.
-//! * Readers: `view`, `follower`, `watch`, `relay`; whether they see all of history: `target`.
+//! * Readers: `view`, `follower`, `watch`; whether they see all of history: `target`. Beside
+//!   counting: `judged_tail`, with `relay` and `replay`.
 //! * For all: `memory_share`, `call_marks`, `fatal`.
 
 mod batch;
@@ -23,6 +24,7 @@ mod dead_letter_buffer;
 mod executor;
 mod fatal;
 mod follower;
+mod judged_tail;
 mod lane;
 mod lane_status;
 mod ledger;
@@ -36,6 +38,7 @@ mod pending;
 mod publish_events;
 mod read_pieces;
 mod relay;
+mod replay;
 mod steering;
 mod stop_reasons;
 mod stored;
@@ -56,6 +59,7 @@ pub use members::{LaneMetric, LaneRole};
 pub use memory_share::MemoryShare;
 pub use origin::Origin;
 pub use relay::{Relay, RelayParts, relay};
+pub use replay::{ReplayParts, replay_feed};
 pub use stored::counted_partitions;
 pub use target::Target;
 pub use view::{Counted, MetricProgress, View};

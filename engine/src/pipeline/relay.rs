@@ -1,19 +1,19 @@
-//! Publishes the events of all partitions where each engine counts only some: reads the topic once
+//! Shows the events of all partitions where each engine counts only some: reads the topic once
 //! more, outside the group, while the feed has listeners.
 //!
-//! It accepts and drops the same events as counting does, duplicates included: it begins to read
-//! one dedupe window before the first event that it publishes. Events are published at least once,
-//! with positions; records that the log drops first are not published. It counts nothing. The
-//! channel carries nothing: closing it is the signal to stop.
+//! It shows the same events as counting accepts (`judged_tail`), at least once, with positions;
+//! records that the log drops first are not shown. Without listeners the feed rests where the
+//! engines have counted to. It counts nothing. The channel carries nothing: closing it is the
+//! signal to stop.
 
 use super::fatal::{Thread, guard};
+use super::judged_tail::JudgedTail;
 use super::lane_status::LaneStatus;
-use super::publish_events::publish_events;
-use crate::decode::{Decoder, DedupeWindow, MAX_RECORDS};
-use crate::event::{EventBatch, Position, Record};
+use super::publish_events::show_events;
+use crate::decode::Decoder;
+use crate::event::Position;
 use crate::feed::Feed;
 use crate::log::{Log, LogError};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
@@ -39,7 +39,7 @@ pub struct RelayParts {
     pub decoder: Decoder,
     /// The dedupe window, offsets.
     pub window: u64,
-    /// Where events are published.
+    /// Where events are shown.
     pub feed: Arc<Feed>,
     /// Where an internal error of its thread is recorded.
     pub status: Arc<LaneStatus>,
@@ -68,14 +68,16 @@ pub fn relay(parts: RelayParts) -> std::io::Result<Relay> {
     Ok(Relay { stop: Some(stop), thread: Some(thread) })
 }
 
-fn run(mut parts: RelayParts, stopped: &Receiver<()>) {
-    // From before the first listener connects, so that no event is missed.
+fn run(parts: RelayParts, stopped: &Receiver<()>) {
+    // Where the feed is: from before the first listener connects, so that no event is missed.
     let mut from = (parts.position)();
+    parts.feed.starts_at(&from);
     while stopped.recv_timeout(CHECK) == Err(RecvTimeoutError::Timeout) {
-        if !parts.feed.has_listeners() {
-            from = (parts.position)();
-        } else if let Err(fault) = parts.publish_from(&mut from, stopped) {
-            tracing::warn!("events cannot be published to the live feed: {fault}; trying again");
+        let counted = (parts.position)();
+        if parts.feed.rests(&counted) {
+            from = counted;
+        } else if let Err(fault) = parts.show_from(&mut from, stopped) {
+            tracing::warn!("events cannot be shown on the live feed: {fault}; trying again");
             if stopped.recv_timeout(AGAIN) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
@@ -84,34 +86,18 @@ fn run(mut parts: RelayParts, stopped: &Receiver<()>) {
 }
 
 impl RelayParts {
-    /// Publishes events until the feed has no listeners; `from` moves along.
-    fn publish_from(
-        &mut self,
-        from: &mut Position,
-        stopped: &Receiver<()>,
-    ) -> Result<(), LogError> {
-        let warm = Position(
-            from.0.iter().map(|(p, next)| (*p, next.saturating_sub(self.window))).collect(),
-        );
-        let mut tail = self.log.tail(&warm)?;
-        let mut windows: HashMap<u32, DedupeWindow> = HashMap::new();
-        let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
+    /// Shows events until the feed has no listeners; `from` moves along.
+    fn show_from(&self, from: &mut Position, stopped: &Receiver<()>) -> Result<(), LogError> {
+        // Of a partition in which nothing was counted yet what is there counts as shown; cursors
+        // name it from the first event on.
+        for held in self.log.bounds()? {
+            from.0.entry(held.partition).or_insert(held.end);
+        }
+        self.feed.starts_at(from);
+        let mut tail = JudgedTail::open(&*self.log, self.decoder.fresh(), self.window, from)?;
         while self.feed.has_listeners() && stopped.try_recv() == Err(TryRecvError::Empty) {
-            let (decoder, feed, window) = (&mut self.decoder, &self.feed, self.window);
-            let mut each = |partition: u32, records: &[Record<'_>]| {
-                let seen = windows.entry(partition).or_insert_with(|| DedupeWindow::new(window));
-                for records in records.chunks(MAX_RECORDS) {
-                    let new = from.0.get(&partition).copied().unwrap_or(0);
-                    refused.clear();
-                    decoder.decode(partition, records, seen, new, &mut batch, &mut refused);
-                    publish_events(feed, decoder, &batch, records, new);
-                    if let Some(last) = records.last() {
-                        from.0.insert(partition, new.max(last.offset + 1));
-                    }
-                }
-            };
-            match tail.poll(WAIT, RECORDS, &mut each) {
-                Ok(()) => {}
+            match tail.poll(WAIT, RECORDS, from, &mut |judged| show_events(&self.feed, judged)) {
+                Ok(_) => {}
                 Err(LogError::Transient(_, what)) => {
                     tracing::debug!("the live feed waits for the log: {what}")
                 }

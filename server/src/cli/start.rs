@@ -277,7 +277,7 @@ mod library {
             figures.run_upkeep();
             figures.render()
         };
-        let Config { server, limits, .. } = config;
+        let Config { server, limits, live, .. } = config;
         let origin_check = OriginCheck::new(&server.allowed_hosts, &server.allowed_origins);
         let connections =
             server.max_connections.min(descriptors::for_connections(descriptors::limit()));
@@ -287,6 +287,8 @@ mod library {
             held: (connections / 2).max(1),
             evaluation: Duration::from_millis(server.evaluation_deadline_ms),
             answer_bytes: usize::try_from(limits.answer_bytes).unwrap_or(usize::MAX),
+            sockets: live.streams,
+            subscriptions: live.subscriptions,
             kept_replies: engine.budget().kept_replies(),
             answers: engine.budget().answers.clone(),
             ..Limits::default()

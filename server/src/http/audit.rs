@@ -101,7 +101,7 @@ pub(crate) async fn state(
     })
 }
 
-fn unavailable(fault: &dyn Error, retry_helps: bool) -> Problem {
+pub(super) fn unavailable(fault: &dyn Error, retry_helps: bool) -> Problem {
     Problem::unavailable(Code::LogUnavailable, fault.to_string(), retry_helps)
 }
 

@@ -84,7 +84,7 @@ codes! {
     InvalidRequest "invalid_request" 422 Way::Both, false,
         "A key of the request is missing, unknown, given twice or of the wrong type.",
         "Correct what errors names.";
-    InvalidParams "invalid_params" 422 Way::Answer, false,
+    InvalidParams "invalid_params" 422 Way::Both, false,
         "Params are missing, unknown, or do not fit, or a window contradicts itself.",
         "Correct what errors names: all faults are listed at once.";
     TooManyPoints "too_many_points" 422 Way::Answer, false,
@@ -111,7 +111,7 @@ codes! {
     StoreUnavailable "store_unavailable" 503 Way::Answer, true,
         "The store does not answer, or what a metric has counted is being loaded again.",
         "Retry; /readyz names the cause if it lasts.";
-    Overloaded "overloaded" 503 Way::Answer, true,
+    Overloaded "overloaded" 503 Way::Both, true,
         "Too many questions, connections or sockets at once, or too much memory in answers.",
         "Retry after a second; if it lasts, see tally_answers_stuck in /metrics.";
     Stopping "stopping" 503 Way::Answer, true,
@@ -180,6 +180,24 @@ codes! {
     NotReady "not_ready" 503 Way::Answer, true,
         "The engine cannot answer questions; errors names the parts that are not in order.",
         "/readyz?verbose shows all parts.";
+    PositionInvalid "position_invalid" 422 Way::Both, false,
+        "What should say which events are known is no position.",
+        "Give back a position or cursor as it was received, such as 0:17,1:9.";
+    RecordNotFound "record_not_found" 404 Way::Answer, false,
+        "The log holds no record at this offset.",
+        "The detail says what it holds: retention may have taken the record.";
+    UnknownId "unknown_id" 404 Way::Message, false,
+        "No subscription of this socket has the id.",
+        "It ended, or never began: see the errors before.";
+    IdInUse "id_in_use" 409 Way::Message, false,
+        "A subscription of this socket has the id already; it goes on.",
+        "Choose another id, or unsubscribe first.";
+    TooManySubscriptions "too_many_subscriptions" 429 Way::Message, false,
+        "The socket has as many subscriptions as [live] subscriptions allows.",
+        "End one, or open another socket.";
+    NotAvailable "not_available" 501 Way::Message, false,
+        "Metrics cannot be subscribed to.",
+        "Ask for the answer with wait: it is held until it changes.";
     UnknownType "unknown_type" 422 Way::Message, false,
         "A message has a type that there is not.",
         "The detail names the types.";

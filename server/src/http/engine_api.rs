@@ -1,13 +1,12 @@
 //! What the server needs of an engine: the façade as a trait, so that the routes can be tested
 //! without an engine.
 
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
-    AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated, FeedItem,
-    LogError, LogRecord, MetricInfo, Order, OrderError, Question, ReadLogError, Refusals, Rejected,
+    AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated,
+    EventPage, FeedFilter, FeedListener, FoundRecord, ListenRefused, LogError, LogRecord,
+    MetricInfo, Order, OrderError, PageRequest, Question, ReadLogError, Refusals, Rejected,
     Revision, StateDump, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
@@ -22,6 +21,9 @@ pub trait EngineApi: Send + Sync + 'static {
 
     /// One metric.
     fn metric(&self, name: &str) -> Option<MetricInfo>;
+
+    /// The name of each metric, with the word for its state. Measures nothing.
+    fn metric_states(&self) -> Vec<(String, &'static str)>;
 
     /// The revisions of a metric, each with its answers to the metric's examples; none for an
     /// unknown name. Blocks.
@@ -65,8 +67,27 @@ pub trait EngineApi: Send + Sync + 'static {
     /// [`AppendError`].
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError>;
 
-    /// Every new event from now on; ends when the engine stops.
-    fn subscribe(&self) -> BoxStream<'static, FeedItem>;
+    /// Listens to the events that the filter takes: to new ones, or to those behind `since`.
+    ///
+    /// # Errors
+    /// [`ListenRefused`]; never without `since`.
+    fn listen(
+        &self,
+        filter: FeedFilter,
+        since: Option<Position>,
+    ) -> Result<FeedListener, ListenRefused>;
+
+    /// Events before a position, newest first. Blocks.
+    ///
+    /// # Errors
+    /// [`ReadLogError`].
+    fn events_before(&self, request: &PageRequest) -> Result<EventPage, ReadLogError>;
+
+    /// One record with its verdict. Blocks.
+    ///
+    /// # Errors
+    /// [`ReadLogError`].
+    fn record(&self, partition: u32, offset: u64) -> Result<FoundRecord, ReadLogError>;
 
     /// The position that the engine has counted.
     fn position(&self) -> Position;
@@ -128,6 +149,10 @@ impl EngineApi for Engine {
         Engine::metric(self, name)
     }
 
+    fn metric_states(&self) -> Vec<(String, &'static str)> {
+        Engine::metric_states(self)
+    }
+
     fn revisions(&self, name: &str) -> Vec<Revision> {
         Engine::revisions(self, name)
     }
@@ -164,12 +189,20 @@ impl EngineApi for Engine {
         Engine::append(self, events)
     }
 
-    fn subscribe(&self) -> BoxStream<'static, FeedItem> {
-        // The pending `next` lives in the stream, so dropping a poll loses nothing.
-        stream::unfold(Engine::subscribe(self), async |mut feed| {
-            feed.next().await.map(|item| (item, feed))
-        })
-        .boxed()
+    fn listen(
+        &self,
+        filter: FeedFilter,
+        since: Option<Position>,
+    ) -> Result<FeedListener, ListenRefused> {
+        Engine::listen(self, filter, since)
+    }
+
+    fn events_before(&self, request: &PageRequest) -> Result<EventPage, ReadLogError> {
+        Engine::events_before(self, request)
+    }
+
+    fn record(&self, partition: u32, offset: u64) -> Result<FoundRecord, ReadLogError> {
+        Engine::record(self, partition, offset)
     }
 
     fn position(&self) -> Position {

@@ -21,7 +21,10 @@ mod engine_api;
 mod enrich;
 mod envelope;
 mod etag;
+mod event_filter;
 mod events;
+mod events_back;
+mod feed_messages;
 mod health;
 mod id_annotations;
 mod json_members;
@@ -40,6 +43,8 @@ mod request_body;
 mod routes;
 mod rows;
 mod server;
+mod sse;
+mod sse_events;
 mod status;
 mod stored;
 mod versions;
@@ -126,8 +131,10 @@ pub struct Limits {
     pub catalogue: Duration,
     /// Questions held until their answer changes, at once; one more is answered 503.
     pub held: usize,
-    /// WebSockets at once; one more is answered 503.
+    /// WebSockets and streams of events at once; one more is answered 503.
     pub sockets: usize,
+    /// Subscriptions of one WebSocket; one more is refused.
+    pub subscriptions: usize,
     /// Between two pings to a WebSocket.
     pub socket_ping: Duration,
     /// How long a WebSocket may be silent; then it is closed.
@@ -135,6 +142,8 @@ pub struct Limits {
     /// How long a WebSocket may stay blocked while a message is written; then it is closed with
     /// 1013.
     pub socket_write: Duration,
+    /// Between two comments on a stream of events on which nothing happens.
+    pub heartbeat: Duration,
     /// How long requests may take to finish once the server stops; then they are cut off.
     pub drain: Duration,
     /// Bytes of replies that are kept for the next equal question; the least used are dropped
@@ -170,10 +179,12 @@ impl Default for Limits {
             place: seconds(1),
             catalogue: seconds(1),
             held: 2_048,
-            sockets: 1_024,
+            sockets: 4_096,
+            subscriptions: 64,
             socket_ping: seconds(20),
             socket_dead: seconds(30),
             socket_write: seconds(10),
+            heartbeat: seconds(15),
             drain: seconds(10),
             kept_replies: 16 << 20,
             answer_bytes: 16 << 20,
@@ -196,6 +207,12 @@ enum Phase {
     Draining,
     /// Drop everything.
     Cut,
+}
+
+/// Waits until the server stops.
+async fn wait_for_stop(phase: &mut watch::Receiver<Phase>) {
+    // A dropped sender is a stop too.
+    let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
 }
 
 /// What the handlers share.
@@ -222,6 +239,7 @@ struct App {
     dumps: Arc<Semaphore>,
     held: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
+    notices: ws::PluginNotices,
     phase: watch::Sender<Phase>,
 }
 
@@ -251,6 +269,7 @@ impl App {
             dumps: permits(limits.dumps),
             held: permits(limits.held),
             sockets: permits(limits.sockets),
+            notices: ws::PluginNotices::default(),
             phase: watch::channel(Phase::Serving).0,
             limits,
         })

@@ -276,6 +276,10 @@ fn the_feed_shows_exactly_the_new_events() {
         let offset: u64 = offset.parse().unwrap();
         assert!(offset > before, "{message}");
         before = offset;
+        // the cursor names every partition, also those without an event
+        let cursor: Vec<&str> = message["cursor"].as_str().unwrap().split(',').collect();
+        assert_eq!(cursor.len(), 4, "{message}");
+        assert!(cursor.iter().any(|part| *part == message["position"]), "{message}");
         // a position of an event is one to ask at
         if n == 50 {
             assert_eq!(end, format!("{partition}:{offset}"));

@@ -1,9 +1,9 @@
 //! The built binary, its plugins and its servers, each crossed for real: one program, so that it is
 //! linked once and tests of different parts run side by side.
 //!
-//! `cargo test --release -p tally-tests --test system kafka::` runs one part. What reads the sources
-//! is `house`; what compares speeds or processor time is `alone`, for nothing else may run beside
-//! it.
+//! `cargo test --release -p tally-tests --test system kafka::` runs one part. What reads the
+//! sources is `house`; what compares speeds or processor time is `alone`, for nothing else may run
+//! beside it.
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 mod api;
@@ -18,6 +18,7 @@ mod descriptors;
 mod disk;
 mod engines;
 mod events;
+mod feed;
 mod generations;
 mod guide;
 mod kafka;

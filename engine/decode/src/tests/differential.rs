@@ -169,7 +169,7 @@ fn compare(decoder: &mut Decoder, text: &str) {
     });
     assert_eq!(found, expected, "{text:?}: {refused:?}");
     if found.is_some() {
-        let fed = decoder.feed_text(text.as_bytes(), 0, 1, NOW).unwrap();
+        let fed = decoder.feed_event(text.as_bytes(), NOW).unwrap().event;
         assert!(serde_json::from_str::<serde::de::IgnoredAny>(&fed).is_ok(), "{fed}");
     }
 }
@@ -323,6 +323,6 @@ proptest! {
     #[test]
     fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = decoder().check(&bytes, NOW);
-        let _ = decoder().feed_text(&bytes, 0, 1, NOW);
+        let _ = decoder().feed_event(&bytes, NOW);
     }
 }

@@ -256,7 +256,7 @@ async fn wrong_method_and_unknown_route() {
     let world = World::new(Limits::default()).await;
     for (method, path, allow) in [
         (Method::DELETE, "/api/metrics", "GET,HEAD,POST"),
-        (Method::GET, "/api/events", "POST"),
+        (Method::DELETE, "/api/events", "GET,HEAD,POST"),
         (Method::POST, "/api/dead-letters", "GET,HEAD"),
         (Method::POST, "/api/users", "GET,HEAD"),
         (Method::PUT, "/livez", "GET,HEAD"),

@@ -7,8 +7,6 @@ use crate::http::routes::Routes;
 use crate::http::{App, Bound, Drained, EngineApi, Limits, OriginCheck, Parts, Records, Server};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -19,17 +17,23 @@ use tally_engine::config::{EventsConfig, StoreKind};
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, CommitStatus, Cost as MetricCost, EngineStatus,
-    EvaluateError, Evaluated, EventRate, FeedItem, History, LogError, LogRecord, MemoryStatus,
-    MemoryUse, MetricInfo, MetricState, Order, OrderError, Question, ReadLogError, Refusals,
-    Rejected, Revision, StateDump, StateUnavailable, StoredMetric, StoredRows,
+    EvaluateError, Evaluated, EventPage, EventRate, FeedFilter, FeedListener, FoundRecord, History,
+    JudgedRecord, ListenRefused, LogError, LogRecord, MemoryStatus, MemoryUse, MetricInfo,
+    MetricState, Order, OrderError, PageRequest, PastEvent, Question, ReadLogError, RecordVerdict,
+    Refusals, Rejected, Revision, StateDump, StateUnavailable, StoredMetric, StoredRows,
 };
 use tally_engine::event::Position;
+use tally_engine::feed::{Feed, NewEvent};
+use tally_engine::memory::Share;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
 use tally_plugin::read::Id;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+/// Bytes of memory for sockets; a quarter is for the newest events.
+const SOCKETS: u64 = 256 << 20;
 
 pub(super) type Evaluate = dyn Fn(&Question) -> Result<Evaluated, EvaluateError> + Send + Sync;
 
@@ -48,7 +52,9 @@ pub(super) struct Fake {
     /// But for its readiness, which is `checks`.
     pub(super) status: Mutex<EngineStatus>,
     pub(super) states: Mutex<MetricState>,
-    pub(super) feed: broadcast::Sender<FeedItem>,
+    pub(super) feed: Feed,
+    /// Positions that were listened from.
+    pub(super) since: Mutex<Vec<Position>>,
 }
 
 impl Fake {
@@ -74,7 +80,8 @@ impl Fake {
             }]),
             status: Mutex::new(status()),
             states: Mutex::new(MetricState::Active),
-            feed: broadcast::channel(64).0,
+            feed: Feed::new(&Arc::new(Share::new(SOCKETS))),
+            since: Mutex::default(),
         })
     }
 
@@ -85,10 +92,16 @@ impl Fake {
         *self.evaluate.lock() = Arc::new(evaluate);
     }
 
+    /// An event of this user, before this offset.
     pub(super) fn event(&self, n: u64) {
-        let text =
-            format!("{{\"type\":\"event\",\"position\":\"0:{n}\",\"event\":{{\"user_id\":{n}}}}}");
-        self.feed.send(FeedItem::Event(text.into())).unwrap();
+        self.show(n, format!("{{\"user_id\":{n}}}"));
+    }
+
+    /// An event with this text, before this offset.
+    pub(super) fn show(&self, next: u64, event: String) {
+        let user = Some(Id::Integer(next));
+        let new = NewEvent { next, event_type: "view".into(), user, product: None, event };
+        self.feed.publish(0, next, vec![new]);
     }
 }
 
@@ -178,6 +191,16 @@ impl EngineApi for Fake {
         })
     }
 
+    fn metric_states(&self) -> Vec<(String, &'static str)> {
+        let word = match &*self.states.lock() {
+            MetricState::Active => "active",
+            MetricState::Backfilling { .. } => "backfilling",
+            MetricState::Quarantined(_) => "quarantined",
+            MetricState::Retired => "retired",
+        };
+        vec![("event_frequencies".into(), word)]
+    }
+
     fn revisions(&self, _: &str) -> Vec<Revision> {
         Vec::new()
     }
@@ -235,15 +258,50 @@ impl EngineApi for Fake {
         Ok(Appended { accepted, rejected, position: "0:17".parse().unwrap() })
     }
 
-    fn subscribe(&self) -> BoxStream<'static, FeedItem> {
-        stream::unfold(self.feed.subscribe(), async |mut feed| match feed.recv().await {
-            Ok(item) => Some((item, feed)),
-            Err(broadcast::error::RecvError::Lagged(count)) => {
-                Some((FeedItem::Skipped(count), feed))
-            }
-            Err(broadcast::error::RecvError::Closed) => None,
-        })
-        .boxed()
+    /// Replays nothing; at `9:9` it has no place for one more replay.
+    fn listen(
+        &self,
+        filter: FeedFilter,
+        since: Option<Position>,
+    ) -> Result<FeedListener, ListenRefused> {
+        if since.as_ref().is_some_and(|since| since.0.contains_key(&9)) {
+            return Err(ListenRefused::TooManyReplays(8));
+        }
+        self.since.lock().extend(since);
+        Ok(self.feed.listen(filter))
+    }
+
+    /// As many events as are wanted, if they may be of user 1; none before `0:1`.
+    fn events_before(&self, request: &PageRequest) -> Result<EventPage, ReadLogError> {
+        let first = request.before.as_ref().map_or(1_204, |before| before.0[&0]);
+        let event = |next| PastEvent {
+            partition: 0,
+            next,
+            timestamp_ms: 1_767_225_600_000,
+            event: format!("{{\"user_id\":1,\"x\":1.50,\"n\":{next}}}"),
+        };
+        let of_user = request.filter.user.as_ref().is_none_or(|user| *user == Id::Integer(1));
+        let nexts = (1..=first).rev().take(if of_user { request.limit } else { 0 });
+        let events: Vec<PastEvent> = nexts.map(event).collect();
+        let last = events.last().map_or(1, |event| event.next);
+        let next = (last > 1).then(|| Position([(0, last - 1)].into()));
+        Ok(EventPage { events, next })
+    }
+
+    /// At 0 an event, at 1 its duplicate, at 2 no event, at 3 a tombstone, at 4 none.
+    fn record(&self, partition: u32, offset: u64) -> Result<FoundRecord, ReadLogError> {
+        let refused = |reason: &str| RecordVerdict::Refused(reason.into());
+        let (payload, verdict) = match (partition, offset) {
+            (1.., _) => return Err(ReadLogError::NoPartition(partition)),
+            (0, 0) => (Some(&b"{}"[..]), RecordVerdict::Event("{\"n\":1.50}".into())),
+            (0, 1) => (Some(&b"{}"[..]), RecordVerdict::Duplicate),
+            (0, 2) => (Some(&b"\xff"[..]), refused("invalid_utf8")),
+            (0, 3) => (None, refused("empty_payload")),
+            (0, _) => return Ok(FoundRecord::NotHeld { start: 0, end: 4 }),
+        };
+        let payload = payload.map(<[u8]>::to_vec);
+        let record = LogRecord { offset, timestamp_ms: 1_767_225_600_000, payload };
+        Ok(FoundRecord::Judged(JudgedRecord { record, topic: "log".into(), verdict }))
     }
 
     fn position(&self) -> Position {

@@ -7,7 +7,7 @@ use axum::http::Request;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use tally_engine::engine::FeedItem;
+use tally_engine::feed::NewEvent;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<TcpStream>;
 
 async fn open(server: &Listening, path: &str, origin: Option<&str>) -> Result<Socket, Error> {
     let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
@@ -27,7 +27,7 @@ async fn open(server: &Listening, path: &str, origin: Option<&str>) -> Result<So
 }
 
 /// Opens, and reads the hello.
-async fn greeted(server: &Listening, path: &str) -> Socket {
+pub(super) async fn greeted(server: &Listening, path: &str) -> Socket {
     let mut socket = open(server, path, None).await.unwrap();
     let hello = next(&mut socket).await;
     assert_eq!(
@@ -38,7 +38,7 @@ async fn greeted(server: &Listening, path: &str) -> Socket {
 }
 
 /// The next text message.
-async fn next(socket: &mut Socket) -> Value {
+pub(super) async fn next(socket: &mut Socket) -> Value {
     loop {
         match timeout(Duration::from_secs(10), socket.next())
             .await
@@ -69,17 +69,28 @@ async fn a_bare_connection_gets_every_new_event_and_what_it_missed_as_a_number()
     let mut world = World::new(Limits::default()).await;
     let server = world.listen().await;
     let (mut one, mut two) = (greeted(&server, "/ws").await, greeted(&server, "/ws").await);
+    world.fake.feed.starts(1, 998);
     for n in 1..=50 {
         world.fake.event(n);
     }
     for n in 1..=50 {
-        let expected =
-            json!({"type": "event", "position": format!("0:{n}"), "event": {"user_id": n}});
+        let (position, cursor) = (format!("0:{n}"), format!("0:{n},1:998"));
+        let expected = json!({"type": "event", "position": position, "cursor": cursor, "event": {"user_id": n}});
         assert_eq!(next(&mut one).await, expected);
         assert_eq!(next(&mut two).await, expected);
     }
-    world.fake.feed.send(FeedItem::Skipped(120)).unwrap();
-    assert_eq!(next(&mut one).await, json!({"type": "skipped", "count": 120}));
+    // More than the ring holds, before anybody can take any.
+    let new = |next| NewEvent {
+        next,
+        event_type: "view".into(),
+        user: None,
+        product: None,
+        event: "{}".into(),
+    };
+    world.fake.feed.publish(0, 9_000, (51..9_001).map(new).collect());
+    let skipped = next(&mut one).await;
+    assert_eq!(skipped, json!({"type": "skipped", "count": 8_950 - 8_192}));
+    assert_eq!(next(&mut one).await["position"], json!(format!("0:{}", 9_001 - 8_192)));
 }
 
 #[tokio::test]
@@ -123,10 +134,8 @@ async fn too_large_and_binary_messages_close() {
     let mut world = World::new(Limits::default()).await;
     let server = world.listen().await;
     let mut socket = greeted(&server, "/ws").await;
-    socket
-        .send(Message::text(format!("{{\"type\":\"ping\",\"x\":\"{}\"}}", "y".repeat(4_096 - 22))))
-        .await
-        .unwrap();
+    let ping = r#"{"type":"ping"}"#;
+    socket.send(Message::text(format!("{ping}{}", " ".repeat(4_096 - ping.len())))).await.unwrap();
     assert_eq!(next(&mut socket).await, json!({"type": "pong"}), "4 KiB are fine");
     socket.send(Message::text("y".repeat(4_097))).await.unwrap();
     assert_eq!(close_code(&mut socket).await, 1009);
@@ -307,10 +316,9 @@ async fn a_socket_that_stays_blocked_is_closed_with_1013() {
         World::new(Limits { socket_write: Duration::from_millis(200), ..Limits::default() }).await;
     let server = world.listen().await;
     let mut socket = greeted(&server, "/ws").await;
-    let large = format!("{{\"type\":\"event\",\"x\":\"{}\"}}", "y".repeat(500_000));
-    // Far more than the two sockets' buffers hold; the ring drops what is not taken.
-    for _ in 0..64 {
-        world.fake.feed.send(FeedItem::Event(large.as_str().into())).unwrap();
+    // Far more than the two sockets' buffers hold.
+    for n in 1..=64 {
+        world.fake.show(n, format!("{{\"x\":\"{}\"}}", "y".repeat(500_000)));
     }
     // A full socket blocks nobody: another client is served meanwhile.
     let mut other = greeted(&server, "/ws?events=none").await;
@@ -318,7 +326,7 @@ async fn a_socket_that_stays_blocked_is_closed_with_1013() {
     assert_eq!(next(&mut other).await, json!({"type": "pong"}));
     // Nothing is read until the server has given up, which ends its subscription.
     let begun = Instant::now();
-    while world.fake.feed.receiver_count() > 0 {
+    while world.fake.feed.has_listeners() {
         assert!(begun.elapsed() < Duration::from_secs(10), "the server does not give up");
         tokio::task::yield_now().await;
     }

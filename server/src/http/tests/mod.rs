@@ -4,6 +4,7 @@
 mod batch;
 mod enrich;
 mod errors;
+mod events_back;
 mod fake;
 mod held;
 mod live;
@@ -14,5 +15,7 @@ mod routes;
 mod rows;
 mod sockets;
 mod status;
+mod streams;
+mod subscriptions;
 mod tags;
 mod waiting;

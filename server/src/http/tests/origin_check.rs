@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// A route of each kind.
-pub(super) const ROUTES: [(&str, &str); 17] = [
+pub(super) const ROUTES: [(&str, &str); 20] = [
     ("GET", "/api/users"),
     ("GET", "/api/product/10"),
     ("GET", "/api/metrics"),
@@ -19,6 +19,9 @@ pub(super) const ROUTES: [(&str, &str); 17] = [
     ("GET", "/api/metrics/event_frequencies/answer"),
     ("GET", "/api/metrics/event_frequencies/versions"),
     ("POST", "/api/events"),
+    ("GET", "/api/events"),
+    ("GET", "/api/events/stream?user_ids=1"),
+    ("GET", "/api/records/0/1"),
     ("GET", "/api/dead-letters"),
     ("GET", "/api/status"),
     ("GET", "/api/internal/events"),

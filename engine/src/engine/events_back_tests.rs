@@ -1,0 +1,129 @@
+//! Pages against the definition over an embedded log, and verdicts on single records.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use super::*;
+use crate::config::{Config, EventsConfig};
+use crate::database::Database;
+use crate::log;
+use proptest::prelude::*;
+use std::sync::Arc;
+use tally_plugin::read::Id;
+
+const NOW: i64 = 1_800_000_000_000;
+
+struct Rig {
+    log: Arc<dyn Log>,
+    decoder: Decoder,
+    _folder: tempfile::TempDir,
+}
+
+fn rig(partitions: u32) -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(folder.path()).unwrap();
+    let mut config = Config::default();
+    config.log.partitions = partitions;
+    let decoder = Decoder::new(&EventsConfig::default()).unwrap();
+    Rig { log: log::open(&config, &database).unwrap(), decoder, _folder: folder }
+}
+
+impl Rig {
+    /// Appends a record of a user; its place.
+    fn append(&self, user: u64, payload: &str, now: i64) -> (u32, u64) {
+        let outcome =
+            self.log.append(&[(user.to_string().as_bytes(), payload.as_bytes())], now).unwrap();
+        outcome.position.0.into_iter().next().unwrap()
+    }
+
+    /// Pages until there are no more.
+    fn pages(&self, request: &PageRequest, records: u64) -> Vec<PastEvent> {
+        let (mut all, mut request) = (Vec::new(), request.clone());
+        for _ in 0..1_000 {
+            let left = PageBudget { records, until: Instant::now() + Duration::from_secs(60) };
+            let page = page(&*self.log, &self.decoder, &request, left).unwrap();
+            assert!(page.events.len() <= request.limit);
+            all.extend(page.events);
+            match page.next {
+                Some(next) => assert_ne!(request.before.replace(next.clone()), Some(next)),
+                None => return all,
+            }
+        }
+        panic!("the pages do not end");
+    }
+}
+
+fn event(user: u64, more: &str) -> String {
+    format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"{more}}}")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn pages_are_what_was_appended_backwards(
+        records in prop::collection::vec((0..6_u64, 0..3_i64, any::<bool>()), 1..700),
+        limit in 1..40_usize,
+        some in any::<bool>(),
+        records_of_a_page in prop_oneof![Just(200_000_u64), Just(300)],
+    ) {
+        let rig = rig(3);
+        let (mut now, mut expected) = (NOW, Vec::new());
+        for (n, (user, later, good)) in records.into_iter().enumerate() {
+            now += later;
+            let text = if good { event(user, &format!(",\"n\":{n}")) } else { "{".into() };
+            let (partition, next) = rig.append(user, &text, now);
+            if good && (!some || user == 2) {
+                expected.push((now, Reverse(partition), next));
+            }
+        }
+        expected.sort_unstable_by_key(|event| Reverse(*event));
+        let user = some.then_some(Id::Integer(2));
+        let filter = FeedFilter { user, ..FeedFilter::default() };
+        let request = PageRequest { before: None, limit, filter };
+        let found = rig.pages(&request, records_of_a_page);
+        let found: Vec<_> =
+            found.iter().map(|e| (e.timestamp_ms, Reverse(e.partition), e.next)).collect();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn before_a_position_is_what_stands_before_it() {
+    let rig = rig(1);
+    for n in 0..9 {
+        rig.append(1, &event(1, &format!(",\"n\":{n}")), NOW);
+    }
+    for (before, count) in [("0:0", 0), ("0:4", 4), ("0:99", 9), ("", 9)] {
+        let before = Some(before.parse().unwrap());
+        let request = PageRequest { before, limit: 5, ..PageRequest::default() };
+        let nexts: Vec<u64> = rig.pages(&request, 1_000).iter().map(|event| event.next).collect();
+        assert_eq!(nexts, (1..=count).rev().collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn a_record_has_the_verdict_that_counting_has_for_it() {
+    let rig = rig(1);
+    let id = ",\"event_id\":\"e\"";
+    let texts = [event(1, id), "{".into(), event(2, id), event(3, ""), event(4, id), event(4, id)];
+    for (n, text) in texts.iter().enumerate() {
+        let placed = rig.append(1, text, NOW);
+        assert_eq!(placed, (0, n as u64 + 1));
+    }
+    let verdict = |offset, window| {
+        let found = judged(&*rig.log, &rig.decoder, window, (0, offset)).unwrap();
+        let FoundRecord::Judged(found) = found else { panic!("{found:?}") };
+        assert_eq!(found.record.payload.as_deref(), Some(texts[offset as usize].as_bytes()));
+        found.verdict
+    };
+    let is_event = |verdict| matches!(verdict, RecordVerdict::Event(_));
+    assert!(is_event(verdict(0, 100)) && is_event(verdict(3, 100)));
+    assert_eq!(verdict(1, 100), RecordVerdict::Refused("invalid_json".into()));
+    assert_eq!(verdict(2, 100), RecordVerdict::Duplicate);
+    assert_eq!(verdict(4, 2), RecordVerdict::Duplicate);
+    // The window ends one offset before the first of its id.
+    assert!(is_event(verdict(4, 1)) && is_event(verdict(4, 0)));
+    let gone = judged(&*rig.log, &rig.decoder, 100, (0, 6)).unwrap();
+    assert_eq!(gone, FoundRecord::NotHeld { start: 0, end: 6 });
+    let none = judged(&*rig.log, &rig.decoder, 100, (1, 0));
+    assert!(matches!(none, Err(ReadLogError::NoPartition(1))));
+}

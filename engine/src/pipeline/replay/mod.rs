@@ -1,0 +1,341 @@
+//! Replays the log to a listener of the feed that gave a position, until it goes through the feed's
+//! ring like any other.
+//!
+//! A thread for each such listener reads what counting reads, with the same verdicts, and shows
+//! what the listener wants. Promises: each event from the position on once, in the order of its
+//! partition, without a gap where the ring takes over; what the log no longer holds is told
+//! (`gaps`). It waits for its listener, with a bounded number of messages in between. While the log
+//! does not answer it is silent and tries again; readiness says why.
+//!
+//! Close to the feed it joins the ring and reads on up to where the feed was at that moment: what
+//! comes later is in the ring. If the ring drops something of that first, it leaves and reads on.
+
+mod gaps;
+#[cfg(test)]
+mod tests;
+
+use super::judged_tail::{JudgedRecords, JudgedTail};
+use super::publish_events::events_of;
+use crate::decode::Decoder;
+use crate::event::Position;
+use crate::feed::{
+    CursorText, Feed, FeedEvent, FeedFilter, FeedItem, FeedListener, LiveListener, ReplayMessage,
+};
+use crate::log::{Log, LogError};
+use crate::memory::Share;
+use gaps::GapWatch;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Sender, channel};
+
+/// Messages that may wait for the listener.
+const WAITING: usize = 8;
+
+/// Bytes of a message, and at most an event more.
+const CHUNK: u64 = 256 << 10;
+
+/// Items of a message.
+const ITEMS: usize = 256;
+
+/// Records that are read at a time: at most so many wait to be made into messages.
+const RECORDS: usize = 128;
+
+/// Longest wait for records.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// Pause while the listener, or others, have to give something back first.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Pause while the log does not answer.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Pause before a reader that failed is replaced.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Records behind the feed at which a replay joins the ring.
+const NEAR: u64 = 2_048;
+
+/// Polls without a record after which what is left before the feed's position is looked up by
+/// itself: there may be no record.
+const QUIET: u32 = 25;
+
+/// What a replay is made of.
+pub struct ReplayParts {
+    /// The log to read.
+    pub log: Arc<dyn Log>,
+    /// Turns records into events.
+    pub decoder: Decoder,
+    /// The dedupe window, offsets.
+    pub window: u64,
+    /// Where the memory of messages is taken.
+    pub share: Arc<Share>,
+}
+
+/// Listens to the events that the filter takes from `since` on; in partitions that it does not
+/// name, from now on. `permit` is given back when the replay has ended.
+///
+/// # Errors
+/// The system starts no more threads.
+pub fn replay_feed(
+    parts: ReplayParts,
+    feed: &Arc<Feed>,
+    (since, filter): (Position, FeedFilter),
+    permit: OwnedSemaphorePermit,
+) -> std::io::Result<FeedListener> {
+    let (mut replay, listener) = Replay::new(parts, feed, since, filter);
+    let feed = Arc::downgrade(feed);
+    let run = move || {
+        replay.run(&feed);
+        drop(permit);
+    };
+    std::thread::Builder::new().name("tally-replay".into()).spawn(run)?;
+    Ok(listener)
+}
+
+/// A replay under way.
+struct Replay {
+    parts: ReplayParts,
+    filter: FeedFilter,
+    sender: Sender<ReplayMessage>,
+    /// How far it has read.
+    at: Position,
+    tail: Option<JudgedTail>,
+    joined: Option<RingPlace>,
+    /// Items that are to be sent.
+    ready: VecDeque<FeedItem>,
+    /// Polls without a record, in a row.
+    quiet: u32,
+    gaps: GapWatch,
+}
+
+/// A place in the ring, to be handed over once the replay has read up to the goal.
+struct RingPlace {
+    live: LiveListener,
+    goal: Position,
+}
+
+/// What comes after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AfterStep {
+    Another,
+    AnotherIn(Duration),
+    End,
+}
+
+impl Replay {
+    fn new(
+        parts: ReplayParts,
+        feed: &Feed,
+        since: Position,
+        filter: FeedFilter,
+    ) -> (Replay, FeedListener) {
+        let mut at = since;
+        for (partition, next) in feed.position().0 {
+            at.0.entry(partition).or_insert(next);
+        }
+        let (sender, receiver) = channel(WAITING);
+        let listener = FeedListener::replaying(receiver, &at);
+        let (ready, gaps) = (VecDeque::new(), GapWatch::default());
+        let (tail, joined, quiet) = (None, None, 0);
+        (Replay { parts, filter, sender, at, tail, joined, ready, quiet, gaps }, listener)
+    }
+
+    fn run(&mut self, feed: &Weak<Feed>) {
+        loop {
+            let Some(feed) = feed.upgrade() else { return };
+            let after = self.step(&feed);
+            drop(feed);
+            match after {
+                AfterStep::Another => {}
+                AfterStep::AnotherIn(pause) => std::thread::sleep(pause),
+                AfterStep::End => return,
+            }
+        }
+    }
+
+    /// Sends what is ready, or reads a little more.
+    fn step(&mut self, feed: &Feed) -> AfterStep {
+        if self.sender.is_closed() {
+            return AfterStep::End;
+        }
+        if !self.ready.is_empty() {
+            return self.hand_over();
+        }
+        let read = match self.joined.take() {
+            None => self.approach(feed).map(|()| AfterStep::Another),
+            Some(joined) => self.catch_up(feed, joined),
+        };
+        match read {
+            Ok(after) => after,
+            Err(LogError::Transient(_, what)) => {
+                tracing::debug!("a replay of events waits for the log: {what}");
+                AfterStep::AnotherIn(RETRY)
+            }
+            Err(fault) => {
+                tracing::warn!("events cannot be replayed: {fault}; trying again");
+                self.tail = None;
+                AfterStep::AnotherIn(AGAIN)
+            }
+        }
+    }
+
+    // Log → ready → listener.
+
+    /// Joins the ring if the feed is near and the listener has taken everything, else reads on.
+    fn approach(&mut self, feed: &Feed) -> Result<(), LogError> {
+        let taken = self.sender.capacity() == self.sender.max_capacity();
+        if taken && self.tail.is_some() && self.is_near(&feed.position()) {
+            let (live, goal) = feed.join(self.filter.clone());
+            self.joined = Some(RingPlace { live, goal });
+            return Ok(());
+        }
+        self.read_on()
+    }
+
+    fn is_near(&self, feed: &Position) -> bool {
+        let behind =
+            |(partition, next): (&u32, &u64)| next.saturating_sub(self.read_to(*partition));
+        let behind = feed.0.iter().map(behind).fold(0, u64::saturating_add);
+        !feed.0.is_empty() && behind <= NEAR
+    }
+
+    /// Reads up to the goal, and then hands the place in the ring over. Gives the place up if the
+    /// ring has dropped something behind it, or on an error.
+    fn catch_up(&mut self, feed: &Feed, mut joined: RingPlace) -> Result<AfterStep, LogError> {
+        if joined.live.is_behind() {
+            return Ok(AfterStep::Another);
+        }
+        // A relay learns of a partition when somebody listens; what it shows from then on is in the
+        // ring, as is what is shown of the others.
+        for (partition, next) in feed.position().0 {
+            joined.goal.0.entry(partition).or_insert(next);
+        }
+        let lacking: Vec<(u32, u64)> = joined
+            .goal
+            .0
+            .iter()
+            .filter(|(partition, next)| self.read_to(**partition) < **next)
+            .map(|(partition, next)| (*partition, *next))
+            .collect();
+        let named = self.at.0.keys().all(|partition| joined.goal.0.contains_key(partition));
+        if named && lacking.is_empty() {
+            if !self.gaps.is_in_doubt() {
+                return Ok(self.go_live(joined));
+            }
+            self.ready.extend(self.gaps.ask(&*self.parts.log, &mut self.at)?);
+        } else if lacking.is_empty() || self.quiet < QUIET {
+            self.read_on()?;
+        } else {
+            self.look_up(&lacking)?;
+        }
+        self.joined = Some(joined);
+        Ok(AfterStep::Another)
+    }
+
+    fn go_live(&mut self, mut joined: RingPlace) -> AfterStep {
+        match self.sender.try_reserve() {
+            Ok(place) => {
+                joined.live.has_seen(&self.at);
+                place.send(ReplayMessage::Live(joined.live));
+                AfterStep::End
+            }
+            Err(TrySendError::Full(())) => {
+                self.joined = Some(joined);
+                AfterStep::AnotherIn(PACE)
+            }
+            Err(TrySendError::Closed(())) => AfterStep::End,
+        }
+    }
+
+    /// The next offset of a partition that it has not read.
+    fn read_to(&self, partition: u32) -> u64 {
+        self.at.0.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// Reads a few records.
+    fn read_on(&mut self) -> Result<(), LogError> {
+        let Replay { parts, filter, at, tail, ready, gaps, .. } = self;
+        if gaps.is_due(parts.log.is_shared()) {
+            ready.extend(gaps.ask(&*parts.log, at)?);
+        }
+        if tail.is_none() {
+            let decoder = parts.decoder.fresh();
+            *tail = Some(JudgedTail::open(&*parts.log, decoder, parts.window, at)?);
+        }
+        let Some(tail) = tail else { return Ok(()) };
+        let any = tail.poll(WAIT, RECORDS, at, &mut |judged| show(judged, filter, gaps, ready))?;
+        self.quiet = if any { 0 } else { self.quiet.saturating_add(1) };
+        Ok(())
+    }
+
+    /// Reads these partitions up to these offsets, each by itself. Another reader goes on from
+    /// there, if that is necessary.
+    fn look_up(&mut self, lacking: &[(u32, u64)]) -> Result<(), LogError> {
+        self.quiet = 0;
+        let Some(mut tail) = self.tail.take() else { return Ok(()) };
+        let Replay { parts, filter, at, ready, gaps, .. } = self;
+        for lack in lacking {
+            let (partition, to) = *lack;
+            gaps.note_range(partition, at.0.get(&partition).copied().unwrap_or(0), to);
+            let mut each = |judged: &JudgedRecords<'_>| show(judged, filter, gaps, ready);
+            tail.read_to(&*parts.log, *lack, at, &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message of what is ready.
+    fn hand_over(&mut self) -> AfterStep {
+        let (count, bytes) = chunk(&self.ready);
+        let nothing_waits = self.sender.capacity() == self.sender.max_capacity();
+        let held = self.parts.share.take(bytes).ok();
+        // Where others take all the memory it goes on all the same, a message at a time.
+        if held.is_none() && !nothing_waits {
+            return AfterStep::AnotherIn(PACE);
+        }
+        match self.sender.try_reserve() {
+            Ok(place) => {
+                place.send(ReplayMessage::Items(self.ready.drain(..count).collect(), held));
+                AfterStep::Another
+            }
+            Err(TrySendError::Full(())) => AfterStep::AnotherIn(PACE),
+            Err(TrySendError::Closed(())) => AfterStep::End,
+        }
+    }
+}
+
+/// Makes the events among some records ready that the filter takes.
+fn show(
+    judged: &JudgedRecords<'_>,
+    filter: &FeedFilter,
+    gaps: &mut GapWatch,
+    ready: &mut VecDeque<FeedItem>,
+) {
+    gaps.note(judged);
+    let partition = judged.batch.partition;
+    let around = CursorText::around(&judged.position.0, partition);
+    for new in events_of(judged.decoder, judged.batch, judged.records, judged.from) {
+        let event = FeedEvent::new(partition, new, &around);
+        if filter.takes(&event) {
+            ready.push_back(FeedItem::Event(Arc::new(event)));
+        }
+    }
+}
+
+/// How many items make the next message, and their bytes.
+fn chunk(ready: &VecDeque<FeedItem>) -> (usize, u64) {
+    let (mut count, mut bytes) = (0, 0);
+    for item in ready.iter().take(ITEMS) {
+        count += 1;
+        bytes += match item {
+            FeedItem::Event(event) => event.bytes(),
+            FeedItem::Skipped(_) | FeedItem::Gap { .. } => 0,
+        };
+        if bytes >= CHUNK {
+            break;
+        }
+    }
+    (count, bytes)
+}

@@ -1,0 +1,205 @@
+//! `GET /api/events`: events backwards from a position. `GET /api/records/{partition}/{offset}`:
+//! one record as it came, with its verdict.
+//!
+//! Both read the log on a blocking thread, in one of the places of those who read it again. What
+//! cannot be text is shown as `bytes_base64`.
+
+use super::App;
+use super::audit::{blocking, unavailable};
+use super::codes::Code;
+use super::event_filter::FilterReader;
+use super::json_members::push_text;
+use super::problem::Problem;
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::fmt::Write;
+use std::sync::Arc;
+use tally_engine::engine::{
+    EventPage, FoundRecord, JudgedRecord, PageRequest, ReadLogError, RecordVerdict,
+};
+use tally_engine::time::to_text;
+use tally_plugin::ask::Fault;
+
+/// Events of a page by default, and at most.
+const LIMIT: usize = 50;
+const MOST: usize = 1_000;
+
+const KNOWN: &str = "unknown key; known keys: before, event_types, limit, product_id, user_id";
+
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let request = parse(query)?;
+    let engine = Arc::clone(&app.engine);
+    let work = move || engine.events_before(&request).map(|page| page_text(&page));
+    let text = blocking(&app, work).await?.map_err(|fault| unreadable(&fault))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// Unknown keys are faults: a filter that is misspelt would find everything. An empty value counts
+/// as none.
+fn parse(
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<PageRequest, Problem> {
+    let Query(pairs) =
+        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
+    let (mut filter, mut faults) = (FilterReader::new(""), Vec::new());
+    let (mut before, mut limit) = (None, LIMIT);
+    for (key, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        let detail = match key.as_str() {
+            "before" => match value.parse() {
+                Ok(position) => {
+                    before = Some(position);
+                    continue;
+                }
+                Err(detail) => {
+                    return Err(Problem::fault(Code::PositionInvalid, "/before", detail));
+                }
+            },
+            "limit" => match value.parse() {
+                Ok(events @ 1..=MOST) => {
+                    limit = events;
+                    continue;
+                }
+                _ => format!("is not an integer from 1 to {MOST}"),
+            },
+            key if filter.takes(key, value) => continue,
+            _ => KNOWN.into(),
+        };
+        faults.push(Fault { pointer: format!("/{key}"), detail });
+    }
+    match filter.finish() {
+        Ok(filter) if faults.is_empty() => Ok(PageRequest { before, limit, filter }),
+        other => {
+            faults.extend(other.err().into_iter().flatten());
+            Err(Problem::invalid(Code::InvalidParams, faults))
+        }
+    }
+}
+
+fn page_text(page: &EventPage) -> String {
+    let mut text = String::from("{\"items\":[");
+    for (n, past) in page.events.iter().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        let (partition, next, time) = (past.partition, past.next, to_text(past.timestamp_ms));
+        // Writing to a text does not fail.
+        let _ = write!(
+            text,
+            "{comma}{{\"position\":\"{partition}:{next}\",\"timestamp\":\"{time}\",\"event\":{}}}",
+            past.event
+        );
+    }
+    text.push_str("],\"next\":");
+    match &page.next {
+        Some(next) => push_text(&mut text, &next.to_string()),
+        None => text.push_str("null"),
+    }
+    text.push('}');
+    text
+}
+
+pub(crate) async fn record(
+    State(app): State<Arc<App>>,
+    place: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Problem> {
+    let fault = |pointer| Problem::fault(Code::InvalidParams, pointer, "is not a whole number");
+    let Path((partition, offset)) = place.map_err(|_| fault(""))?;
+    let partition: u32 = partition.parse().map_err(|_| fault("/partition"))?;
+    let offset: u64 = offset.parse().map_err(|_| fault("/offset"))?;
+    let engine = Arc::clone(&app.engine);
+    let found = blocking(&app, move || engine.record(partition, offset)).await?;
+    match found.map_err(|fault| unreadable(&fault))? {
+        FoundRecord::Judged(found) => Ok(Json(RecordReply::of(partition, found)).into_response()),
+        FoundRecord::NotHeld { start, end } => Err(not_found(format!(
+            "partition {partition} has no record at offset {offset}; it holds those of \
+             {start}..{end}, but for offsets that never had one"
+        ))),
+    }
+}
+
+/// A record, in the contract's order.
+#[derive(Serialize)]
+struct RecordReply {
+    partition: u32,
+    offset: u64,
+    position: String,
+    topic: String,
+    timestamp: String,
+    length: usize,
+    /// Neither where the record was deleted from a log that is compacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_base64: Option<String>,
+    verdict: VerdictReply,
+}
+
+#[derive(Serialize)]
+struct VerdictReply {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl RecordReply {
+    fn of(partition: u32, found: JudgedRecord) -> RecordReply {
+        let JudgedRecord { record, topic, verdict } = found;
+        let length = record.payload.as_ref().map_or(0, Vec::len);
+        let (text, bytes_base64) = match record.payload.map(String::from_utf8) {
+            None => (None, None),
+            Some(Ok(text)) => (Some(text), None),
+            Some(Err(fault)) => (None, Some(STANDARD.encode(fault.as_bytes()))),
+        };
+        RecordReply {
+            partition,
+            offset: record.offset,
+            position: format!("{partition}:{}", record.offset + 1),
+            topic,
+            timestamp: to_text(record.timestamp_ms),
+            length,
+            text,
+            bytes_base64,
+            verdict: VerdictReply::of(verdict),
+        }
+    }
+}
+
+impl VerdictReply {
+    fn of(verdict: RecordVerdict) -> VerdictReply {
+        match verdict {
+            // It is JSON: the engine wrote it.
+            RecordVerdict::Event(event) => VerdictReply {
+                state: "event",
+                event: RawValue::from_string(event).ok(),
+                reason: None,
+            },
+            RecordVerdict::Duplicate => {
+                VerdictReply { state: "duplicate", event: None, reason: None }
+            }
+            RecordVerdict::Refused(reason) => {
+                VerdictReply { state: "refused", event: None, reason: Some(reason) }
+            }
+        }
+    }
+}
+
+fn unreadable(fault: &ReadLogError) -> Problem {
+    match fault {
+        ReadLogError::NoPartition(_) => not_found(fault.to_string()),
+        _ => unavailable(fault, fault.retry_helps()),
+    }
+}
+
+fn not_found(detail: String) -> Problem {
+    Problem::new(Code::RecordNotFound, detail)
+}

@@ -1,0 +1,52 @@
+//! What clients are sent of the feed: events, how many they missed, and what is gone. The same on
+//! `/ws` and as server-sent events.
+
+use super::json_members::push_text;
+use std::fmt::Write;
+use tally_engine::engine::FeedItem;
+
+/// The message for an item of the feed; `id`: of the subscription, if it has one.
+pub(crate) fn feed_message(id: Option<&str>, item: &FeedItem) -> String {
+    let kind = match item {
+        FeedItem::Event(_) => "event",
+        FeedItem::Skipped(_) => "skipped",
+        FeedItem::Gap { .. } => "gap",
+    };
+    let length = match item {
+        FeedItem::Event(event) => event.body.len(),
+        FeedItem::Skipped(_) | FeedItem::Gap { .. } => 64,
+    };
+    let mut text = String::with_capacity(length + 96);
+    text.push_str("{\"type\":\"");
+    text.push_str(kind);
+    text.push('"');
+    if let Some(id) = id {
+        text.push_str(",\"id\":");
+        push_text(&mut text, id);
+    }
+    text.push(',');
+    // Writing to a text does not fail; positions need no escapes.
+    let _ = match item {
+        FeedItem::Event(event) => write!(text, "{}", event.body),
+        FeedItem::Skipped(count) => write!(text, "\"count\":{count}"),
+        FeedItem::Gap { from, to } => write!(text, "\"from\":\"{from}\",\"to\":\"{to}\""),
+    };
+    text.push('}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn messages_are_those_of_the_contract() {
+        assert_eq!(
+            feed_message(Some("a\"b"), &FeedItem::Skipped(120)),
+            r#"{"type":"skipped","id":"a\"b","count":120}"#
+        );
+        let gap = FeedItem::Gap { from: "0:5".parse().unwrap(), to: "0:900".parse().unwrap() };
+        assert_eq!(feed_message(None, &gap), r#"{"type":"gap","from":"0:5","to":"0:900"}"#);
+    }
+}

@@ -1,0 +1,134 @@
+//! What one socket listens to: the events of a bare connection, and its subscriptions by their ids.
+//!
+//! Each waits by itself for what it has to send; what is ready first comes first. A listener is out
+//! of here while its items are written, so that it takes no more than the socket does.
+//! Subscriptions to metrics will wait beside them.
+
+use futures_util::StreamExt;
+use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
+use futures_util::stream::FuturesUnordered;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tally_engine::engine::{FeedItem, FeedListener};
+
+/// Items that are taken at a time.
+const TOGETHER: usize = 256;
+
+/// See the module's description.
+#[derive(Default)]
+pub(super) struct Subscriptions {
+    /// By id, what ends its wait.
+    by_id: HashMap<Arc<str>, AbortHandle>,
+    waiting: FuturesUnordered<BoxFuture<'static, Result<Ready, Aborted>>>,
+}
+
+/// What is to be sent, and who has it.
+pub(super) struct Ready {
+    /// Of the subscription; `None`: the bare connection's.
+    pub(super) id: Option<Arc<str>>,
+    /// Goes on with [`Subscriptions::wait`].
+    pub(super) listener: FeedListener,
+    /// At least one, unless the feed has ended.
+    pub(super) items: Vec<FeedItem>,
+    /// Whether the feed has ended.
+    pub(super) ended: bool,
+}
+
+impl Subscriptions {
+    /// How many there are, without the bare connection's.
+    pub(super) fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is one of this id.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    /// Waits for what a listener has to send; it replaces the one of that id.
+    pub(super) fn wait(&mut self, id: Option<Arc<str>>, mut listener: FeedListener) {
+        let of = id.clone();
+        let (wait, end) = abortable(async move {
+            let mut items = Vec::new();
+            let ended = !listener.next(TOGETHER, &mut items).await;
+            Ready { id, listener, items, ended }
+        });
+        if let Some(id) = of {
+            self.by_id.insert(id, end);
+        }
+        self.waiting.push(Box::pin(wait));
+    }
+
+    /// Ends a subscription. Returns whether there was one of this id.
+    pub(super) fn end(&mut self, id: &str) -> bool {
+        let end = self.by_id.remove(id);
+        if let Some(end) = &end {
+            end.abort();
+        }
+        end.is_some()
+    }
+
+    /// What is ready next; without a listener it waits for ever. A call that is given up has taken
+    /// nothing.
+    pub(super) async fn next(&mut self) -> Ready {
+        loop {
+            match self.waiting.next().await {
+                Some(Ok(ready)) => return ready,
+                Some(Err(Aborted)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use tally_engine::engine::FeedFilter;
+    use tally_engine::feed::{Feed, NewEvent};
+    use tally_engine::memory::Share;
+
+    fn show(feed: &Feed, next: u64) {
+        let new = NewEvent {
+            next,
+            event_type: "view".into(),
+            user: None,
+            product: None,
+            event: "{}".into(),
+        };
+        feed.publish(0, next, vec![new]);
+    }
+
+    #[tokio::test]
+    async fn subscriptions_are_ready_by_themselves_and_end_by_their_id() {
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        let mut subscriptions = Subscriptions::default();
+        assert!(subscriptions.next().now_or_never().is_none());
+        for id in [None, Some("a"), Some("b")] {
+            subscriptions.wait(id.map(Arc::from), feed.listen(FeedFilter::default()));
+        }
+        assert!(subscriptions.contains("a") && !subscriptions.contains("c"));
+        assert!(subscriptions.next().now_or_never().is_none());
+        show(&feed, 1);
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            let ready = subscriptions.next().await;
+            assert!(ready.items.len() == 1 && !ready.ended);
+            ids.push(ready.id.clone());
+            subscriptions.wait(ready.id, ready.listener);
+        }
+        ids.sort();
+        assert_eq!(ids, [None, Some("a".into()), Some("b".into())]);
+        // What was ready of one that has ended is not sent any more.
+        show(&feed, 2);
+        assert!(subscriptions.end("a") && !subscriptions.end("a"));
+        for _ in 0..2 {
+            let ready = subscriptions.next().await;
+            assert_ne!(ready.id.as_deref(), Some("a"));
+        }
+        assert!(subscriptions.next().now_or_never().is_none());
+        assert_eq!(subscriptions.count(), 1);
+        assert!(!feed.has_listeners());
+    }
+}
