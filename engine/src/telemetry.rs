@@ -12,6 +12,7 @@ pub fn describe() {
     describe_events();
     describe_state();
     describe_plugins();
+    describe_live();
 }
 
 fn describe_events() {
@@ -92,6 +93,20 @@ fn describe_plugins() {
     describe_counter!(
         "tally_plugin_swaps_total",
         "Times that a metric's code was replaced and its state kept."
+    );
+}
+
+fn describe_live() {
+    describe_gauge!("tally_live_questions", "Different questions that are watched.");
+    describe_gauge!(
+        "tally_live_delay_seconds",
+        "Longest time from a change to its update since the figures were last read."
+    );
+    describe_counter!("tally_live_evaluations_total", "Evaluations of questions that are watched.");
+    describe_counter!(
+        "tally_live_unknown_total",
+        "Times that all watched questions of a metric were evaluated, because rows that came were \
+         gone or too many."
     );
 }
 
@@ -188,6 +203,22 @@ pub(crate) fn memory(shares: [(&'static str, u64, u64); 3]) {
 /// A metric's code was replaced.
 pub(crate) fn code_replaced(metric: &str) {
     counter!("tally_plugin_swaps_total", "metric" => metric.to_owned()).increment(1);
+}
+
+/// How many questions are watched, and the longest time that an update took.
+pub(crate) fn live(questions: usize, delay_s: f64) {
+    gauge!("tally_live_questions").set(questions as f64);
+    gauge!("tally_live_delay_seconds").set(delay_s);
+}
+
+/// A question that is watched was evaluated.
+pub(crate) fn live_evaluated() {
+    counter!("tally_live_evaluations_total").increment(1);
+}
+
+/// It is unknown which questions what came to a metric concerns.
+pub(crate) fn live_unknown() {
+    counter!("tally_live_unknown_total").increment(1);
 }
 
 /// What plugin files take of the address space.

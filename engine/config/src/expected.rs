@@ -32,6 +32,9 @@ pub(super) fn range(key: &str) -> RangeInclusive<i64> {
         // Below 32 MiB nothing useful is counted: `check` says so.
         "limits.memory" => 0..=i64::MAX,
         "limits.answer_bytes" => (64 << 10)..=(1 << 30),
+        "live.questions" => 1..=1_000_000,
+        "live.min_interval_ms" => 10..=60_000,
+        "live.threads" => 1..=32,
         // Some 10 GB at the default.
         key if key.starts_with("metrics.") && key.ends_with(".max_cells") => 1..=i64::MAX,
         _ => 0..=i64::from(u32::MAX),

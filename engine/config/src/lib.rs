@@ -341,11 +341,24 @@ pub struct LiveConfig {
     pub subscriptions: usize,
     /// Listeners at once to which older events are read from the log again.
     pub replays: usize,
+    /// Different questions that are watched at once; more are refused.
+    pub questions: usize,
+    /// The least time between two updates that anybody may ask for, milliseconds.
+    pub min_interval_ms: u64,
+    /// Threads that evaluate them.
+    pub threads: usize,
 }
 
 impl Default for LiveConfig {
     fn default() -> Self {
-        LiveConfig { streams: 4_096, subscriptions: 64, replays: 8 }
+        LiveConfig {
+            streams: 4_096,
+            subscriptions: 64,
+            replays: 8,
+            questions: 10_000,
+            min_interval_ms: 50,
+            threads: 2,
+        }
     }
 }
 

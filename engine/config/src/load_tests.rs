@@ -201,7 +201,7 @@ fn an_environment_variable_is_blamed_by_name() {
 const BROKEN: &[(&str, usize, usize, &str)] = &[
     ("brokers = \"a:1\"", 1, 1, "unknown key `brokers` at the top level; did you mean `kafka.brokers`?"),
     ("[kafak]\ntopic = \"x\"", 1, 2, "did you mean `kafka`?"),
-    ("[zzz]", 1, 2, "expected one of catalogue, events, kafka, limits, log, metrics, plugins, redis, server, source, store"),
+    ("[zzz]", 1, 2, "expected one of catalogue, events, kafka, limits, live, log, metrics, plugins, redis, server, source, store"),
     ("[kafka]\ntopik = \"x\"", 2, 1, "did you mean `topic`?"),
     ("[kafka]\nTopic = \"x\"", 2, 1, "did you mean `topic`?"),
     ("[events]\nuser_id = \"/u\"", 2, 1, "did you mean `events.fields.user_id`?"),
@@ -244,6 +244,9 @@ const BROKEN: &[(&str, usize, usize, &str)] = &[
     ("[server]\nlisten = \"localhost:80\"", 2, 10, "write \"127.0.0.1:80\""),
     ("[server]\nlisten = \"0.0.0.0:80\"", 2, 10, "reachable from other machines"),
     ("[server]\nlisten = \":80\"", 2, 10, "write \"127.0.0.1:80\""),
+    ("[live]\nquestions = 0", 2, 13, "from 1 to 1000000"),
+    ("[live]\nmin_interval_ms = 9", 2, 19, "from 10 to 60000"),
+    ("[live]\nthreads = 33", 2, 11, "from 1 to 32"),
     ("[metrics.Top]\nenabled = true", 1, 10, "is not a metric name"),
     ("[metrics.a]\nplugin = \"A\"", 2, 10, "is not a metric name"),
     ("[metrics.a.retention]\n5m = \"1h\"", 2, 1, "write one of \"1m\""),

@@ -10,6 +10,9 @@ mod code;
 mod description_check;
 mod elf;
 mod folder_scan;
+#[cfg(any(test, feature = "test-plugin"))]
+#[path = "tests/function_metric.rs"]
+mod function_metric;
 pub mod last_words;
 mod library;
 mod load;
@@ -23,6 +26,9 @@ mod standalone;
 #[cfg(any(test, feature = "test-plugin"))]
 mod test_plugin;
 
+#[cfg(any(test, feature = "test-plugin"))]
+#[doc(hidden)]
+pub use function_metric::{ReadTable, function_metric};
 pub use library::quietly;
 pub use metric::{AnswerFailure, Answered, Computed, Delta, History, Metric, Read, ReadFault};
 pub use private_copies::{mapped, sweep};

@@ -17,6 +17,9 @@ const MOST: usize = 16;
 /// How late an answer must be before it is logged: some are late because the machine is busy.
 const LATE: Duration = Duration::from_secs(1);
 
+/// How late an answer is that is not expected to return.
+pub(super) const HUNG: Duration = Duration::from_millis(250);
+
 /// All answers that are under way.
 #[derive(Default)]
 pub(super) struct AnswerSlots {
@@ -66,6 +69,33 @@ impl AnswerSlots {
                 )));
             }
         }
+    }
+
+    /// Begins an answer of a metric that nobody waits for; `None`: as many as may be are under way.
+    /// Never blocks.
+    ///
+    /// # Errors
+    /// [`EvaluateError::Overloaded`]: one of that metric hangs, and so may this one.
+    pub(super) fn try_begin<'a>(
+        &'a self,
+        metric: &'a str,
+        deadline: Instant,
+    ) -> Result<Option<AnswerSlot<'a>>, EvaluateError> {
+        let mut under_way = self.under_way.lock();
+        let of_metric = under_way.get(metric).map_or(&[][..], Vec::as_slice);
+        let stuck = late(of_metric, HUNG);
+        if stuck > 0 {
+            return Err(EvaluateError::Overloaded(format!(
+                "{stuck} answers of metric {metric} have not returned from its plugin by their \
+                 deadline (tally_answers_stuck), and what is watched of it waits for them; if this \
+                 lasts, restart with --disable {metric}"
+            )));
+        }
+        if of_metric.len() >= MOST {
+            return Ok(None);
+        }
+        under_way.entry(metric.to_owned()).or_default().push(deadline);
+        Ok(Some(AnswerSlot { of: self, metric, deadline }))
     }
 
     /// How many answers of each metric have not returned by their deadline; only metrics that have
@@ -131,6 +161,23 @@ mod tests {
         assert!(answering.long_stuck().is_empty());
         drop(hung);
         assert!(answering.begin("slow", soon()).is_ok() && answering.stuck().is_empty());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_begins_at_once_or_not_and_never_beside_one_that_hangs() {
+        let answering = AnswerSlots::default();
+        let begins = || answering.try_begin("busy", soon()).map(|slot| slot.is_some());
+        let busy: Vec<_> =
+            (0..MOST).map(|_| answering.begin("busy", soon()).expect("there is room")).collect();
+        assert!(matches!(begins(), Ok(false)));
+        drop(busy);
+        assert!(matches!(begins(), Ok(true)));
+        let past = Instant::now().checked_sub(HUNG * 2).expect("the machine runs for a while");
+        let hung = answering.begin("busy", past).expect("there is room");
+        let Err(EvaluateError::Overloaded(what)) = begins() else { panic!("it is let in") };
+        assert!(what.contains("1 answers of metric busy"), "{what}");
+        drop(hung);
+        assert!(matches!(begins(), Ok(true)) && answering.stuck().is_empty());
     }
 
     #[test]

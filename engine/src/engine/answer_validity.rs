@@ -4,8 +4,8 @@
 //! nothing else is promised. An answer that depends on the time of asking, or on more than one
 //! engine, is never called valid.
 
+use super::asking::partitions_missing;
 use super::catalog::{MetricCatalog, ServedRevision};
-use super::evaluate::partitions_missing;
 use super::watchdog::STUCK;
 use super::{Engine, Question};
 use crate::pipeline::{LaneStatus, Target, View};

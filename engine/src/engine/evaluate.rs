@@ -4,22 +4,21 @@
 //! Where engines share a store, the moment is one of the store, read when asked: any engine gives
 //! the answer of any other.
 //!
-//! Two ways give the same answers. [`Engine::evaluate`] waits and calls the plugin, which may take
-//! any time: no lock is held, so nothing waits for it, and `answering` keeps it from taking all
-//! threads. [`Engine::ready_answer`] returns only answers that are known, for callers that must not
-//! block.
+//! Whether it may be asked at all, `asking` says. Two ways give the same answers.
+//! [`Engine::evaluate`] waits and calls the plugin, which may take any time: no lock is held, so
+//! nothing waits for it, and `answering` keeps it from taking all threads.
+//! [`Engine::ready_answer`] returns only answers that are known, for callers that must not block.
 
 mod together;
 
-use super::catalog::{MetricCatalog, ServedRevision};
+use super::catalog::ServedRevision;
 use super::notices::{events_failed, keys_limited};
-use super::{Engine, EvaluateError, Evaluated, History, Question, StateUnavailable, watchdog};
+use super::{Engine, EvaluateError, Evaluated, History, Question, StateUnavailable};
 use crate::event::Position;
 use crate::pipeline::{
-    Counted, FOLLOWED, Fatal, Followed, Follower, LaneStatus, MetricProgress, Origin, Refreshed,
-    Target, Thread,
+    Counted, FOLLOWED, Followed, Follower, MetricProgress, Origin, Refreshed, Target,
 };
-use crate::progress::{Halt, Quarantine};
+use crate::progress::Quarantine;
 use crate::query::{Answer, Moment, Refused};
 use crate::state::{MetricId, State};
 use crate::store::StoreError;
@@ -35,10 +34,7 @@ const MEMORY: &str =
     "answers under way hold as much memory as they may, which is a share of [limits] memory";
 
 /// Code of the warning that a metric stopped for lack of memory, and answers as of that moment.
-const OVER_MEMORY: &str = "over_memory";
-
-/// Characters of an unknown name that an error repeats.
-const LONGEST_NAME: usize = 64;
+pub(super) const OVER_MEMORY: &str = "over_memory";
 
 /// How often the store is read for commits of other engines while a question waits for a position.
 const CHECK_EVERY: Duration = Duration::from_millis(10);
@@ -62,8 +58,8 @@ impl Engine {
         question: &Question,
     ) -> Result<Evaluated, EvaluateError> {
         let params = served.askable.check(&question.params, now()).map_err(refused)?;
-        self.require_partitions()?;
-        self.require_counting(served)?;
+        self.asking.require_partitions()?;
+        self.asking.require_counting(served)?;
         if let Some(follower) = &served.follower {
             return self.evaluate_followed(served, follower, &params, question);
         }
@@ -77,7 +73,7 @@ impl Engine {
         // Not the time of the check: the question may have waited since.
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        let stopped = self.require_counting(served)?;
+        let stopped = self.asking.require_counting(served)?;
         let still = Seen::of_lane(served, &self.view.read()).still(question, &stopped)?;
         let answer = self.answer(served, question, &params, (as_of, deadline), &still)?;
         Ok(self.of_lane(served, question, &answer, as_of, &still.facts, stopped))
@@ -127,7 +123,7 @@ impl Engine {
         }
         let as_of = now();
         let deadline = Instant::now() + self.deadline;
-        let stopped = self.require_counting(served)?.and_behind(&refreshed);
+        let stopped = self.asking.require_counting(served)?.and_behind(&refreshed);
         let still = Seen::followed(&follower.read()).still(question, &stopped)?;
         let answer = self.answer(served, question, params, (as_of, deadline), &still)?;
         Ok(served.evaluated(&answer, as_of, &still.facts, stopped.warnings))
@@ -144,8 +140,8 @@ impl Engine {
         let served = self.served(&question.name)?;
         let as_of = now();
         let params = served.askable.check(&question.params, as_of).map_err(refused)?;
-        self.require_partitions()?;
-        let stopped = self.require_counting(&served)?;
+        self.asking.require_partitions()?;
+        let stopped = self.asking.require_counting(&served)?;
         // The commits of other engines have to be read first.
         if served.follower.is_some() {
             return Ok(None);
@@ -180,94 +176,12 @@ impl Engine {
     }
 
     pub(super) fn served(&self, name: &str) -> Result<Arc<ServedRevision>, EvaluateError> {
-        let catalog = self.catalog.read();
-        catalog.answering.get(name).cloned().ok_or_else(|| unknown(&catalog, name))
-    }
-
-    /// An engine with a store of its own must hold all partitions: otherwise its numbers would be
-    /// too small.
-    fn require_partitions(&self) -> Result<(), EvaluateError> {
-        let missing = partitions_missing(&self.status, self.shared);
-        missing.map_or(Ok(()), |what| Err(EvaluateError::PartitionsMissing(what)))
-    }
-
-    /// Whether anything of a metric is in memory.
-    fn holds_some(&self, served: &ServedRevision) -> bool {
-        match &served.follower {
-            Some(follower) => !follower.read().position.0.is_empty(),
-            None => !self.view.read().metrics[served.id.0].position.0.is_empty(),
-        }
-    }
-
-    /// A metric that has grown too large answers as of where it stopped, with a warning; one that
-    /// is stopped for another reason does not answer. Returns the warnings that go with its
-    /// answers.
-    fn require_counting(&self, served: &ServedRevision) -> Result<Stopped, EvaluateError> {
-        // The thread may have ended in the middle of a batch.
-        let half = |fatal: &&Fatal| fatal.thread == Thread::Counts && served.follower.is_none();
-        if let Some(fatal) = self.status.read(|status| status.failed.as_ref().filter(half).cloned())
-        {
-            return Err(StateUnavailable::Ended(fatal).into());
-        }
-        match served.halt(&self.status) {
-            None => {
-                let stalled = watchdog::stall_warning(&self.catalog, served, &self.status);
-                Ok(Stopped { warnings: stalled.into_iter().collect(), for_good: false })
-            }
-            Some(Halt::Quarantined(why @ Quarantine::OverMaxCells { .. })) => {
-                Ok(Stopped::too_large("over_max_cells", &why))
-            }
-            // State that did not fit into memory cannot answer.
-            Some(Halt::Quarantined(why @ Quarantine::OverMemory { .. }))
-                if self.holds_some(served) =>
-            {
-                Ok(Stopped::too_large(OVER_MEMORY, &why))
-            }
-            Some(halt) => Err(EvaluateError::Quarantined(halt)),
-        }
-    }
-}
-
-/// Why its numbers would not be whole, if they would not.
-pub(super) fn partitions_missing(status: &LaneStatus, shared: bool) -> Option<String> {
-    // While the log does not answer, no other engine counts either: what is known is complete up to
-    // its position.
-    status.read(|status| {
-        let away = status.assigned && status.held.is_empty() && status.source_trouble.is_some();
-        if away { None } else { super::missing(status, shared) }
-    })
-}
-
-fn unknown(catalog: &MetricCatalog, name: &str) -> EvaluateError {
-    if let Some(retired) = catalog.retired.get(name) {
-        let since = jiff::Timestamp::from_millisecond(retired.info.since).unwrap_or_default();
-        let detail = format!(
-            "this metric is retired since {since}: its file or its section is gone; its state is \
-             kept"
-        );
-        return EvaluateError::NotFound { suggestions: Vec::new(), detail };
-    }
-    if let Some(detail) = catalog.refusal(name) {
-        return EvaluateError::NotFound { suggestions: Vec::new(), detail };
-    }
-    let named = catalog.answering.keys().filter(|_| name.len() <= LONGEST_NAME);
-    let mut near: Vec<(f64, &String)> =
-        named.map(|known| (strsim::jaro_winkler(known, name), known)).collect();
-    near.retain(|(likeness, _)| *likeness > 0.75);
-    near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let suggestions: Vec<String> =
-        near.into_iter().take(3).map(|(_, known)| known.clone()).collect();
-    let hint =
-        suggestions.first().map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-    let name: String = name.chars().take(LONGEST_NAME).collect();
-    EvaluateError::NotFound {
-        suggestions,
-        detail: format!("unknown metric \"{}\"{hint}", name.escape_debug()),
+        self.asking.served(name)
     }
 }
 
 impl ServedRevision {
-    fn evaluated(
+    pub(super) fn evaluated(
         &self,
         answer: &Answer,
         as_of: i64,
@@ -303,21 +217,21 @@ impl ServedRevision {
 }
 
 /// Whether, and how, a metric that answers does not count at this moment.
-struct Stopped {
+pub(super) struct Stopped {
     /// What its answers say about that.
-    warnings: Vec<Warning>,
+    pub(super) warnings: Vec<Warning>,
     /// It does not continue before somebody changes something, or there is more memory.
-    for_good: bool,
+    pub(super) for_good: bool,
 }
 
 impl Stopped {
-    fn too_large(code: &'static str, why: &Quarantine) -> Stopped {
+    pub(super) fn too_large(code: &'static str, why: &Quarantine) -> Stopped {
         Stopped { warnings: vec![Warning::new(code, why.to_string())], for_good: true }
     }
 
     /// The same, if its follower stays at an earlier moment, which its lane may not have reported
     /// yet.
-    fn and_behind(mut self, refreshed: &Refreshed) -> Stopped {
+    pub(super) fn and_behind(mut self, refreshed: &Refreshed) -> Stopped {
         let Refreshed::Behind(why) = refreshed else { return self };
         if self.warnings.iter().all(|warning| warning.code != OVER_MEMORY) {
             self.warnings.push(Warning::new(OVER_MEMORY, why.to_string()));
@@ -327,46 +241,50 @@ impl Stopped {
 }
 
 /// A metric as it is now, in the lane's view or in a follower, under its lock.
-struct Seen<'a> {
-    state: &'a State,
-    id: MetricId,
+pub(super) struct Seen<'a> {
+    pub(super) state: &'a State,
+    pub(super) id: MetricId,
     position: &'a Position,
-    version: u64,
+    pub(super) version: u64,
     target: &'a Target,
     origins: &'a BTreeMap<u32, Origin>,
     in_doubt: bool,
 }
 
 /// What goes with an answer.
-struct Facts {
+pub(super) struct Facts {
     version: u64,
-    history: History,
-    limited: Vec<Warning>,
+    pub(super) history: History,
+    pub(super) limited: Vec<Warning>,
     /// Events that are in none of its numbers.
-    failed: u64,
+    pub(super) failed: u64,
 }
 
 /// A metric at one moment, to be read without a lock.
-struct Still {
-    moment: Moment,
-    facts: Facts,
+pub(super) struct Still {
+    pub(super) moment: Moment,
+    pub(super) facts: Facts,
 }
 
 impl<'a> Seen<'a> {
-    fn of_lane(served: &ServedRevision, counted: &'a Counted) -> Seen<'a> {
+    pub(super) fn of_lane(served: &ServedRevision, counted: &'a Counted) -> Seen<'a> {
         let MetricProgress { position, version, target, origins, in_doubt, .. } =
             &counted.metrics[served.id.0];
         let (state, version) = (&counted.state, *version);
         Seen { state, id: served.id, position, version, target, origins, in_doubt: *in_doubt }
     }
 
-    fn followed(followed: &'a Followed) -> Seen<'a> {
+    pub(super) fn followed(followed: &'a Followed) -> Seen<'a> {
         let Followed { state, position, version, target, origins, .. } = followed;
         let version = *version;
         Seen { state, id: FOLLOWED, position, version, target, origins, in_doubt: false }
     }
 
-    fn require_whole(&self, question: &Question, stopped: &Stopped) -> Result<(), EvaluateError> {
+    pub(super) fn require_whole(
+        &self,
+        question: &Question,
+        stopped: &Stopped,
+    ) -> Result<(), EvaluateError> {
         // A metric that is stopped for good would never be complete; its answer says that it is
         // stopped, and that history is missing.
         if !question.allow_partial
@@ -378,14 +296,18 @@ impl<'a> Seen<'a> {
         if self.in_doubt { Err(StateUnavailable::Loading.into()) } else { Ok(()) }
     }
 
-    fn facts(&self) -> Facts {
+    pub(super) fn facts(&self) -> Facts {
         let from = self.state.times(self.id).map(|(first, _)| first);
         let history = History { complete: *self.target == Target::Reached, from };
         let (limited, failed) = (keys_limited(self.state, self.id), Origin::failed(self.origins));
         Facts { version: self.version, history, limited, failed }
     }
 
-    fn still(&self, question: &Question, stopped: &Stopped) -> Result<Still, EvaluateError> {
+    pub(super) fn still(
+        &self,
+        question: &Question,
+        stopped: &Stopped,
+    ) -> Result<Still, EvaluateError> {
         self.require_whole(question, stopped)?;
         let (state, position) = (self.state.moment(self.id), self.position.clone());
         Ok(Still { moment: Moment { state, position, version: self.version }, facts: self.facts() })
@@ -397,7 +319,7 @@ pub(super) fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-fn refused(refused: Refused) -> EvaluateError {
+pub(super) fn refused(refused: Refused) -> EvaluateError {
     match refused {
         Refused::Invalid(code, errors) => EvaluateError::Invalid { code, errors },
         Refused::Plugin(what) => EvaluateError::PluginFailed(what),

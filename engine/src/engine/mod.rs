@@ -2,7 +2,8 @@
 //!
 //! * Start: `start`, `check_start`, `first_offsets`, `crash_suspects`.
 //! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `notices`.
-//! * Questions: `evaluate`, `answer_slots`, `answer_validity`, `watchdog`.
+//! * Questions: `asking`, `evaluate`, `answer_slots`, `answer_validity`, `watchdog`; those that are
+//!   watched: `live`.
 //! * Beside them: `append`, `audit`, `events_back`, `listen`, `stored`. What it does now: `status`,
 //!   with `event_rate`, `system_report` and `remedies`. Data is in `types`, failures are in
 //!   `errors`.
@@ -10,6 +11,7 @@
 mod answer_slots;
 mod answer_validity;
 mod append;
+mod asking;
 mod audit;
 mod catalog;
 mod check_start;
@@ -22,6 +24,7 @@ mod first_offsets;
 mod lane_factory;
 mod lifecycle;
 mod listen;
+mod live;
 mod notices;
 mod orders;
 mod remedies;
@@ -50,6 +53,7 @@ pub use events_back::{
     EventPage, FoundRecord, JudgedRecord, PageRequest, PastEvent, RecordVerdict,
 };
 pub use listen::ListenRefused;
+pub use live::{LiveAnswer, LivePublisher, LiveQuestion, WatchRequest, live_question};
 pub use orders::{Order, OrderError};
 pub use status::{
     CommitStatus, EngineStatus, MemoryStatus, MemoryUse, MetricStatus, PartitionOwner,
@@ -74,9 +78,11 @@ use crate::progress::Halt;
 use crate::store::Store;
 use crate::telemetry;
 use answer_slots::AnswerSlots;
+use asking::Asking;
 use catalog::{MetricCatalog, ServedRevision};
 use lifecycle::ManagerThread;
 use listen::ReplayPlaces;
+use live::LiveThreads;
 use parking_lot::{Mutex, RwLock};
 use status::StatusBasis;
 use std::sync::Arc;
@@ -89,6 +95,9 @@ const UNBOUNDED: &str =
 /// A running engine. Dropping it without [`Engine::stop`] is a crash as far as state is concerned:
 /// safe, but the last moments are counted again from the log.
 pub struct Engine {
+    /// Stopped before everything else: they ask what the others know.
+    live: LiveThreads,
+    asking: Asking,
     catalog: Arc<RwLock<MetricCatalog>>,
     /// Stopped before the lane.
     manager: Mutex<ManagerThread>,
@@ -320,6 +329,8 @@ impl Engine {
             .status
             .read(|status| status.last_commit)
             .map_or(0.0, |last| (now - last).max(0) as f64 / 1_000.0);
+        let (questions, delay) = self.live.figures();
+        telemetry::live(questions, delay.as_secs_f64());
         let (mappings, bytes) = self.system_report.lock().mapped;
         telemetry::mapped(mappings, bytes);
         let catalog = self.catalog.read();
@@ -329,7 +340,8 @@ impl Engine {
     /// Stops reading records, commits and closes, within about `limit`. Returns how much was
     /// processed and committed.
     pub fn stop(&self, limit: Duration) -> Totals {
-        // First, so that no metric joins a lane that is stopping.
+        self.live.end();
+        // Before the lane, so that no metric joins one that is stopping.
         self.manager.lock().end();
         let done = self.lane.stop(limit);
         Totals { processed: done.processed, committed: done.committed, unfinished: done.unfinished }

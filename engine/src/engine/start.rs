@@ -1,11 +1,12 @@
 //! Starting an engine: everything is opened and checked before the first record is read.
 
-use super::answer_slots::AnswerSlots;
+use super::asking::Asking;
 use super::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
 use super::crash_suspects::CrashSuspects;
 use super::lane_factory::LaneFactory;
 use super::lifecycle::{self, ManagerParts, Notebook, Reading, Recall, Roles};
 use super::listen::ReplayPlaces;
+use super::live;
 use super::notices::events_failed;
 use super::status::StatusBasis;
 use super::system_report::SystemReport;
@@ -173,7 +174,7 @@ fn assemble(
     // Where other engines count too, a relay shows all events, those of this engine included.
     let lane = Arc::new(factory.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
     let catalog = Arc::new(RwLock::new(catalog));
-    let answering = Arc::new(AnswerSlots::default());
+    let asking = asking(&factory, &catalog);
     let system_report = Arc::new(Mutex::new(SystemReport::ask(&database, &private)));
     let status_basis = StatusBasis::starting(config.store.kind);
     let manager = lifecycle::start(ManagerParts {
@@ -184,7 +185,7 @@ fn assemble(
         view: view.clone(),
         status: status.clone(),
         followers,
-        answering: answering.clone(),
+        answering: asking.answering.clone(),
         main: lane.clone(),
         factory,
         notebook,
@@ -194,7 +195,9 @@ fn assemble(
         rate: status_basis.rate(),
     });
     let manager = Mutex::new(manager.map_err(StartError::Thread)?);
+    let watching = live::start(&asking, &config.live, budget.sockets.clone());
     Ok(Engine {
+        live: watching.map_err(StartError::Thread)?,
         catalog,
         manager,
         view,
@@ -213,11 +216,24 @@ fn assemble(
         log,
         events: config.events.clone(),
         checker: decoder(config)?,
-        deadline: Duration::from_millis(config.server.evaluation_deadline_ms),
+        deadline: asking.deadline,
         budget,
-        answering,
+        answering: asking.answering.clone(),
         memory_share,
+        asking,
     })
+}
+
+/// What it takes to ask the metrics that this factory makes.
+fn asking(factory: &LaneFactory, catalog: &Arc<RwLock<MetricCatalog>>) -> Asking {
+    Asking {
+        catalog: catalog.clone(),
+        view: factory.view.clone(),
+        status: factory.status.clone(),
+        shared: factory.shared,
+        answering: Arc::default(),
+        deadline: factory.limits.deadline,
+    }
 }
 
 /// Gives the revisions of a metric their places.

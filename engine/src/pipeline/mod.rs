@@ -93,8 +93,8 @@ pub enum CommandError {
 /// How much longer than its limit a lane may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Niceness of a lane that replays history: about a tenth of the processor time of the main lane
-/// where both want the same core.
+/// Niceness of what gives way to the main lane: about a tenth of its processor time where both want
+/// the same core.
 const NICE: i32 = 10;
 
 /// Starts a lane.
@@ -147,12 +147,11 @@ fn start_with(
     Ok(Handle { stop, commands, totals: Mutex::new(Some(totals)), status: published })
 }
 
-/// Lowers the priority of this thread: no reader waits for history, and the main lane must keep its
-/// pace.
-fn give_way() {
+/// Lowers the priority of this thread: the main lane must keep its pace.
+pub fn give_way() {
     let me = Some(rustix::thread::gettid());
     if let Err(fault) = rustix::process::setpriority_process(me, NICE) {
-        tracing::debug!("the priority of a lane that replays history cannot be lowered: {fault}");
+        tracing::debug!("the priority of a thread cannot be lowered: {fault}");
     }
 }
 

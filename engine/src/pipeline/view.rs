@@ -313,8 +313,8 @@ impl View {
         self.notify();
     }
 
-    /// Wakes the threads that wait for a position.
-    pub(super) fn notify(&self) {
+    /// Wakes the threads that wait for a position or a change.
+    pub fn notify(&self) {
         *self.moved.lock() += 1;
         self.wake.notify_all();
     }
@@ -323,6 +323,16 @@ impl View {
     pub fn wait_for_change(&self, limit: Duration) {
         let mut moved = self.moved.lock();
         let _ = self.wake.wait_for(&mut moved, limit);
+    }
+
+    /// The same for one who does something in between: what changed since it last waited (`seen`,
+    /// first 0) is not waited for.
+    pub fn wait_beyond(&self, seen: &mut u64, limit: Duration) {
+        let mut moved = self.moved.lock();
+        if *moved == *seen {
+            let _ = self.wake.wait_for(&mut moved, limit);
+        }
+        *seen = *moved;
     }
 
     /// Waits until a metric has counted `position`, at most `limit`. Returns whether it has.

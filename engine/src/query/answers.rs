@@ -35,10 +35,11 @@ struct Bytes;
 
 impl Weighter<(u64, String), Kept> for Bytes {
     fn weight(&self, (_, question): &(u64, String), kept: &Kept) -> u64 {
-        let Answer { result, warnings, position, .. } = &*kept.answer;
+        let Answer { result, warnings, position, footprint, .. } = &*kept.answer;
         let warnings: usize =
             warnings.iter().map(|warning| 128 + warning.code.len() + warning.detail.len()).sum();
-        (ENTRY + question.len() + result.len() + warnings + position.0.len() * 24) as u64
+        let texts = question.len() + result.len() + warnings + footprint.bytes();
+        (ENTRY + texts + position.0.len() * 24) as u64
     }
 }
 
@@ -99,6 +100,7 @@ mod tests {
             window,
             warnings: Vec::new(),
             position,
+            footprint: Arc::default(),
         })
     }
 

@@ -5,6 +5,7 @@
 //! the reads of an answer are added up. What they return and what they hold meanwhile comes out of
 //! the share that all answers have together.
 
+use super::footprint::{Footprint, FootprintNotes};
 use crate::host::{Read, ReadFault};
 use crate::memory::{Held, Share};
 use crate::state::{Allowance, Moment, ReadError};
@@ -12,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally_plugin::ask::{Ask, Fault};
-use tally_plugin::description::Key;
+use tally_plugin::description::{Key, Table};
 use tally_plugin::read::{ReadAnswer, ReadRequest};
 
 /// Points of all series of an answer.
@@ -52,18 +53,36 @@ pub(super) struct Reads<'a> {
     /// Bytes of text read so far.
     read: Cell<usize>,
     held: RefCell<Held>,
+    footprint: FootprintNotes<'a>,
 }
 
 impl<'a> Reads<'a> {
+    /// `tables`: those of the metric.
     pub(super) fn new(
-        moment: &'a Moment,
+        (moment, tables): (&'a Moment, &'a [Table]),
         (ask, has_limit): (&'a Ask, bool),
         limits: &'a Limits,
         deadline: Instant,
     ) -> Result<Reads<'a>, ReadFault> {
         let held = limits.memory.take(0).map_err(|_| ReadFault::Memory)?;
         let (points, read, held) = (Cell::new(0), Cell::new(0), RefCell::new(held));
-        Ok(Reads { moment, ask, limits, deadline, has_limit, points, read, held })
+        let footprint = FootprintNotes::new(tables);
+        Ok(Reads { moment, ask, limits, deadline, has_limit, points, read, held, footprint })
+    }
+
+    /// What was read so far.
+    pub(super) fn footprint(&self) -> Footprint {
+        self.footprint.footprint()
+    }
+
+    fn note(&self, request: &ReadRequest) {
+        let open = request.from.is_none() || request.to.is_none();
+        if request.step_ms.is_some() && open && !self.is_asked(request) {
+            // How many points it is judged by grows with whatever is counted.
+            self.footprint.note_everything();
+        } else {
+            self.footprint.note(request);
+        }
     }
 
     fn hold(&self, bytes: usize) -> Result<(), ReadError> {
@@ -164,6 +183,7 @@ fn too_large(answer_bytes: usize) -> ReadFault {
 
 impl Read for Reads<'_> {
     fn read(&self, request: &ReadRequest) -> Result<ReadAnswer, ReadFault> {
+        self.note(request);
         let steps = self.steps(request);
         let (declared, ranked) = declared(request);
         let declared = declared.filter(|_| steps > 0);

@@ -3,17 +3,21 @@
 //! Look up, check the params (all faults at once), wait if asked to, take a moment of the metric:
 //! window, reads and position are those of that moment, however long the plugin takes and whatever
 //! is counted meanwhile. Equal questions at one version of a metric share one evaluation. What an
-//! answer may cost is judged before it is spent (`cost`). No HTTP here, and no catalogue: names and
-//! the like are the host's decoration.
+//! answer may cost is judged before it is spent (`cost`), what it was read from is noted
+//! (`footprint`), and when a question that is watched is asked again is decided in [`live`]. No HTTP
+//! here, and no catalogue: names and the like are the host's decoration.
 
 mod answers;
 mod cost;
+mod footprint;
+pub mod live;
 mod params;
 mod window;
 
 pub use answers::Answers;
 pub use cost::Limits;
-pub use params::{Params, ParamsSchemaError};
+pub use footprint::Footprint;
+pub use params::{Params, ParamsSchemaError, canonical};
 pub use window::looks_at_the_clock;
 
 use crate::event::Position;
@@ -54,6 +58,8 @@ pub struct Answer {
     pub warnings: Vec<Warning>,
     /// Exactly what was counted.
     pub position: Position,
+    /// What it was read from.
+    pub footprint: Arc<Footprint>,
 }
 
 /// Why there is no answer.
@@ -173,6 +179,33 @@ impl Askable {
         Ok(self.answers.known(self.number, version, &question(&ask)))
     }
 
+    /// The first time after `as_of` at which a question that was checked means another window or
+    /// series, as long as what is held stays the same; `None`: it never does, or it is refused now.
+    #[must_use]
+    pub fn next_edge(
+        &self,
+        params: &Map<String, Value>,
+        as_of: i64,
+        held: &HeldRange,
+    ) -> Option<i64> {
+        if self.plugin.description().time { window::next_edge(params, as_of, held) } else { None }
+    }
+
+    /// What a question that was checked means now, as a text to compare; `None`: that does not
+    /// depend on what is held, as long as no floor rises.
+    #[must_use]
+    pub fn meaning(
+        &self,
+        params: &Map<String, Value>,
+        as_of: i64,
+        held: &HeldRange,
+    ) -> Option<String> {
+        let follows = self.plugin.description().time && window::follows_held(params);
+        // One that is refused is refused whatever else it would mean.
+        let text = || self.ask(params, as_of, held).map(|(ask, _)| question(&ask));
+        follows.then(|| text().unwrap_or_default())
+    }
+
     fn evaluate(
         &self,
         ask: &Ask,
@@ -182,7 +215,8 @@ impl Askable {
         moment: &Moment,
     ) -> Result<Arc<Answer>, Refused> {
         let late = || Refused::Deadline(self.limits.deadline);
-        let reads = Reads::new(&moment.state, (ask, self.has_limit), &self.limits, deadline);
+        let of = (&moment.state, &*self.plugin.description().tables);
+        let reads = Reads::new(of, (ask, self.has_limit), &self.limits, deadline);
         let reads = reads.map_err(|_| Refused::Memory)?;
         let answer = match self.plugin.answer(ask, &reads) {
             Ok(Answered::Answer(result, warnings)) => Arc::new(Answer {
@@ -190,6 +224,7 @@ impl Askable {
                 window: (ask.window.from, ask.window.to),
                 warnings: warnings.into_iter().chain(warning).collect(),
                 position: moment.position.clone(),
+                footprint: Arc::new(reads.footprint()),
             }),
             Ok(Answered::Refusal(refusal)) => {
                 return Err(Refused::Invalid(refusal.code, refusal.errors));

@@ -122,6 +122,24 @@ pub(super) fn settled(params: &Map<String, Value>) -> Option<Map<String, Value>>
     Some(params)
 }
 
+/// Params as one text: equal params have equal texts, in whatever order they were written.
+#[must_use]
+pub fn canonical(params: &Map<String, Value>) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(members) => {
+                let mut members: Vec<(&String, &Value)> = members.iter().collect();
+                members.sort_by_key(|(name, _)| *name);
+                let sorted = |(name, value): (&String, &Value)| (name.clone(), sorted(value));
+                Value::Object(members.into_iter().map(sorted).collect())
+            }
+            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+        }
+    }
+    sorted(&Value::Object(params.clone())).to_string()
+}
+
 /// The integer that a number with a point or an exponent is, if it is one of 64 bits.
 fn whole(number: &Number) -> Option<Number> {
     if !number.is_f64() {
@@ -295,6 +313,19 @@ mod tests {
             settled(json!({"limit": 5, "share": 0.5}).as_object().unwrap_or(&Map::new())),
             None
         );
+    }
+
+    #[test]
+    fn equal_params_have_one_text_and_others_another() {
+        let text = |params: &str| {
+            let params: Map<String, Value> = serde_json::from_str(params).unwrap_or_default();
+            canonical(&params)
+        };
+        let one = text(r#"{"b": [{"y": 1, "x": null}], "a": "é"}"#);
+        assert_eq!(one, r#"{"a":"é","b":[{"x":null,"y":1}]}"#);
+        assert_eq!(text(r#"{"a":"\u00e9","b":[{"x":null,"y":1}]}"#), one);
+        assert_ne!(text(r#"{"a":"é","b":[{"x":null,"y":"1"}]}"#), one);
+        assert_eq!(text("{}"), "{}");
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! Counts are exact for the window returned, because its bounds were moved outward to panes that
 //! exist.
 
+mod edges;
+
+pub(super) use edges::next_edge;
+
 use crate::state::HeldRange;
 pub(super) use crate::time::to_text as text;
 use crate::time::{FIRST_MS, LAST_MS, rfc3339};
@@ -48,6 +52,12 @@ pub(super) struct TimeFaults {
 #[must_use]
 pub fn looks_at_the_clock(params: &Value) -> bool {
     ["window", "from", "to", "bucket"].iter().any(|name| params.get(name).is_some())
+}
+
+/// Whether the series that is asked for may begin or end with what is counted, or be refused by what
+/// is held: then the same params may mean another one although their window stays.
+pub(super) fn follows_held(params: &Map<String, Value>) -> bool {
+    params.contains_key("bucket")
 }
 
 /// JSON Schema of the time params, to be merged into a metric's own.
@@ -195,9 +205,12 @@ fn steps(
     let window = snap(asked, held);
     let open_end = as_of.max(held.last.map_or(i64::MIN, |last| last + 1));
     let to = window.to.unwrap_or_else(|| snap_up(open_end, held));
+    // Where nothing is held so early, in whole minutes: a start that follows the clock is not
+    // another one with each millisecond.
+    let whole = |from: i64| from.div_euclid(MINUTE) * MINUTE;
     let from = window
         .from
-        .or(asked.from)
+        .or(asked.from.map(whole))
         .unwrap_or_else(|| align(held.first.unwrap_or(to - 1).min(to - 1)));
     let points = |from: i64, to: i64| (align(to - 1) - align(from)) / step_ms + 1;
     let open = window.from.is_none() && asked.from.is_none();
@@ -283,6 +296,7 @@ fn finest_at(time: i64, held: &HeldRange) -> Option<Pane> {
 mod tests {
     use super::*;
 
+    mod edges;
     mod ranges;
 
     const NOW: i64 = 1_767_233_000_000; // 2026-01-01T02:03:20Z

@@ -37,6 +37,7 @@ pub use inspect::dump::{Dump, DumpCell, DumpPane, DumpRow};
 pub use inspect::frames::{FrameFacts, KeyRows, MOST_ROWS, StoredRow, buckets_of, facts, key_of};
 pub use maintain::compact::{compact, due, expires, split};
 pub use read::allowance::{Allowance, ReadError};
+pub use read::changes::{ChangeCursor, Interest, Interests, Reading};
 pub use read::fold_cache::Folds;
 pub use read::moment::Moment;
 pub use write::buckets::{Buckets, buckets, halves, splits};
@@ -397,6 +398,12 @@ impl State {
     pub fn moment(&self, metric: MetricId) -> Moment {
         let of = &self.metrics[metric.0];
         Moment::new(&self.names, &of.tables, &self.folds, of.held())
+    }
+
+    /// How far a metric has come, to be compared with a later cursor. It is no moment: no row is
+    /// copied for it.
+    pub fn cursor(&self, metric: MetricId) -> ChangeCursor {
+        ChangeCursor::new(&self.names, &self.metrics[metric.0].tables)
     }
 
     /// Executes a read on a metric's table at this moment. `allow` says what it may cost.

@@ -3,6 +3,7 @@
 //!
 //! Over 480 lines: the laws share one feed and one recount.
 
+mod changes;
 mod from_records;
 mod limited;
 mod moments;

@@ -41,3 +41,4 @@ mod targets;
 mod trust;
 mod upgrade;
 mod verify;
+mod watching;

@@ -71,8 +71,8 @@ impl Engine {
     fn prepared<'q>(&self, question: &'q Question) -> Result<Prepared<'q>, EvaluateError> {
         let served = self.served(&question.name)?;
         let params = served.askable.check(&question.params, now()).map_err(refused)?;
-        self.require_partitions()?;
-        let stopped = self.require_counting(&served)?;
+        self.asking.require_partitions()?;
+        let stopped = self.asking.require_counting(&served)?;
         Ok(Prepared { served, question, params, stopped, still: None })
     }
 

@@ -2,11 +2,13 @@
 //!
 //! From the bottom: `allowance` (what a read may cost), `types` and `access` (what all reads
 //! share), `plan` (a request in numbers of this process), `scan` (rows of a range), `fold` and
-//! `fold_cache` (rows by group), `aggregate` (the answer).
+//! `fold_cache` (rows by group), `aggregate` (the answer). Beside them `changes`: which answers may
+//! have become others.
 
 pub(crate) mod access;
 pub(crate) mod aggregate;
 pub(crate) mod allowance;
+pub(crate) mod changes;
 pub(crate) mod fold;
 pub(crate) mod fold_cache;
 pub(crate) mod moment;

@@ -8,7 +8,7 @@ use super::allowance::ReadError;
 use crate::write::keyspace::Keyspace;
 use crate::write::texts::Texts;
 use tally_plugin::description::{Key, Merge};
-use tally_plugin::read::{Measure, ReadRequest};
+use tally_plugin::read::{Measure, Only, ReadRequest};
 
 /// Most groups that filters may name together.
 const NAMED: usize = 1 << 20;
@@ -70,10 +70,7 @@ impl Plan {
         let columns = |keys: &[Key]| keys.iter().map(column).collect::<Result<Vec<_>, _>>();
         let mut filters = Vec::new();
         for only in &request.only {
-            let mut ids: Vec<u64> = only.ids.iter().filter_map(|id| texts.number(id)).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            filters.push((column(&only.column)?, ids));
+            filters.push((column(&only.column)?, numbers(only, texts)));
         }
         let measures = request.rank.iter().flat_map(|rank| &rank.by);
         let measures = measures
@@ -172,6 +169,14 @@ impl Plan {
 /// The weight of a value.
 pub(crate) fn weight(of: &[(u64, i64)], other: i64, value: u64) -> i64 {
     of.iter().find(|(number, _)| *number == value).map_or(other, |(_, weight)| *weight)
+}
+
+/// The ids of a filter as numbers, ascending; one that was never seen has none.
+pub(crate) fn numbers(only: &Only, texts: &Texts) -> Vec<u64> {
+    let mut ids: Vec<u64> = only.ids.iter().filter_map(|id| texts.number(id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// The groups that filters on all group columns name; `None` if a group column has no filter.

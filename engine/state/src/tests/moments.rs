@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     /// Counts so many of the events.
     Count(usize),
     Seal(u32),
@@ -28,7 +28,7 @@ enum Step {
     Ask,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (1..30usize).prop_map(Step::Count),
         4 => (0..2u32).prop_map(Step::Seal),
@@ -84,14 +84,14 @@ proptest! {
 }
 
 /// A state that events are counted into, step by step.
-struct Counted<'e> {
+pub(super) struct Counted<'e> {
     events: &'e [Event],
     /// Those that are not counted yet.
     rest: &'e [Event],
     /// Per partition, the next offset.
     next: [u64; 2],
-    state: State,
-    metric: MetricId,
+    pub(super) state: State,
+    pub(super) metric: MetricId,
     /// Another metric, which counts by the same keys.
     beside: MetricId,
     /// Another state, whose frames are loaded, and its metric.
@@ -99,7 +99,7 @@ struct Counted<'e> {
 }
 
 impl<'e> Counted<'e> {
-    fn new(events: &'e [Event]) -> Counted<'e> {
+    pub(super) fn new(events: &'e [Event]) -> Counted<'e> {
         let (mut state, mut elsewhere) = (State::default(), State::tails_only());
         let (metric, beside) = (state.add(&description()), state.add(&description()));
         let from = elsewhere.add(&description());
@@ -114,11 +114,11 @@ impl<'e> Counted<'e> {
         }
     }
 
-    fn read(&self, requests: &[ReadRequest]) -> Vec<ReadAnswer> {
+    pub(super) fn read(&self, requests: &[ReadRequest]) -> Vec<ReadAnswer> {
         requests.iter().map(|request| read(&self.state, self.metric, request)).collect()
     }
 
-    fn change(&mut self, step: Step) {
+    pub(super) fn change(&mut self, step: Step) {
         match step {
             Step::Count(some) => self.count(some),
             Step::Seal(partition) => drop(self.state.seal(self.metric, partition)),

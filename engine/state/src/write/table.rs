@@ -144,9 +144,13 @@ impl TableState {
 
     /// Marks the current moment as read; returns what is read of it beside the totals.
     pub(crate) fn lease_moment(&self) -> (MomentLease, Arc<Panes>, Marks) {
+        (self.previous.lease(), Arc::clone(&self.panes), self.marks())
+    }
+
+    /// How far it has come. Nothing is kept for whoever asks: see [`TableState::knows`].
+    pub(crate) fn marks(&self) -> Marks {
         let tails = self.tails.iter().map(|(partition, tail)| (*partition, tail.end())).collect();
-        let marks = Marks { tails, loaded: self.loaded.mark(), raised: self.raised };
-        (self.previous.lease(), Arc::clone(&self.panes), marks)
+        Marks { tails, loaded: self.loaded.mark(), raised: self.raised }
     }
 
     /// Call it before rows change: those of a moment that is read are kept first.
@@ -348,8 +352,9 @@ impl TableState {
     /// window that the new floors allow covers a fine pane entirely or not at all, so answers are
     /// the same before and after.
     pub(crate) fn raise(&mut self, floors: &Floors) {
-        self.floors = self.floors.max(floors);
-        self.raised += 1;
+        let floors = self.floors.max(floors);
+        self.raised += u64::from(floors != self.floors);
+        self.floors = floors;
     }
 
     /// Works out how about `rows` rows of panes below the floors roll up; `None`: there are none.

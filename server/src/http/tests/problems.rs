@@ -25,6 +25,18 @@ const ELSEWHERE: &[(Code, &str, &str)] = &[
     (Code::RequestTimeout, "sockets", "a_slow_body_is_answered_408"),
     (Code::CatalogueUnavailable, "enrich", "without_the_catalogue_answers_go_on"),
     (Code::UnknownType, "live", "bad_messages_get_an_error_and_the_connection_stays"),
+    (Code::UnknownId, "subscriptions", "since_is_given_to_the_engine_and_what_cannot_be_is_told"),
+    (Code::IdInUse, "subscriptions", "since_is_given_to_the_engine_and_what_cannot_be_is_told"),
+    (
+        Code::TooManySubscriptions,
+        "subscriptions",
+        "since_is_given_to_the_engine_and_what_cannot_be_is_told",
+    ),
+    (
+        Code::NotAvailable,
+        "subscriptions",
+        "since_is_given_to_the_engine_and_what_cannot_be_is_told",
+    ),
     (Code::ProtocolError, "live", "bad_frames_are_told_and_closed_with_the_code_that_names_them"),
     (Code::BinaryMessage, "live", "bad_frames_are_told_and_closed_with_the_code_that_names_them"),
     (Code::InvalidUtf8, "live", "bad_frames_are_told_and_closed_with_the_code_that_names_them"),
@@ -151,6 +163,8 @@ async fn refused(world: &World, code: Code) -> Answer {
         Code::UserNotFound => world.get("/api/users/999").await,
         Code::ProductNotFound => world.get("/api/product/999").await,
         Code::MethodNotAllowed => send(Request::delete("/api/users"), Body::empty()).await,
+        Code::PositionInvalid => world.get("/api/events?before=x").await,
+        Code::RecordNotFound => world.get("/api/records/7/0").await,
         Code::UriTooLong => world.get(&format!("/livez?{}", "x".repeat(5_000))).await,
         Code::UpgradeRequired => world.get("/ws").await,
         Code::LogUnavailable => {

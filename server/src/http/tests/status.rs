@@ -41,7 +41,7 @@ async fn a_fresh_engine_has_nothing_to_say_and_no_key_without_a_value() {
     let world = World::new(Limits::default()).await;
     let answer = world.get("/api/status").await;
     assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, "no-store"));
-    let expected = r#"{"version":"VERSION","started":"2026-01-01T00:00:00.000Z","uptime_s":12,"as_of":"2026-01-01T00:00:12.345Z","ready":true,"rate":{"events_per_s":0.0,"window_s":0.0},"log":{"kind":"log","name":"log"},"partitions":[],"lag":{"records":0,"open":0},"commits":{"processed":0,"committed":0},"store":{"kind":"embedded","ok":true,"what":"embedded"},"catalogue":{"ok":true},"readiness":[{"name":"store","ok":true,"needed":true,"what":"embedded"},{"name":"catalogue","ok":true,"needed":false}],"metrics":[],"memory":{"limit":1000,"state":{"used":0,"limit":600},"answers":{"used":0,"limit":160},"sockets":{"used":0,"limit":60}},"sockets":{"websockets":0,"limit":1024},"limits_hit":[]}"#;
+    let expected = r#"{"version":"VERSION","started":"2026-01-01T00:00:00.000Z","uptime_s":12,"as_of":"2026-01-01T00:00:12.345Z","ready":true,"rate":{"events_per_s":0.0,"window_s":0.0},"log":{"kind":"log","name":"log"},"partitions":[],"lag":{"records":0,"open":0},"commits":{"processed":0,"committed":0},"store":{"kind":"embedded","ok":true,"what":"embedded"},"catalogue":{"ok":true},"readiness":[{"name":"store","ok":true,"needed":true,"what":"embedded"},{"name":"catalogue","ok":true,"needed":false}],"metrics":[],"memory":{"limit":1000,"state":{"used":0,"limit":600},"answers":{"used":0,"limit":160},"sockets":{"used":0,"limit":60}},"sockets":{"websockets":0,"limit":4096},"limits_hit":[]}"#;
     assert_eq!(answer.text, expected.replace("VERSION", env!("CARGO_PKG_VERSION")));
 }
 

@@ -188,6 +188,20 @@ fn an_evaluation_ends_at_its_deadline() {
 }
 
 #[test]
+fn so_many_threads_evaluate_what_is_watched() {
+    for threads in [1, 5] {
+        let (_home, tally) = start(&format!("[live]\nthreads = {threads}\n"));
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", tally.process.pid())).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        // One that ends meanwhile has no name.
+        let names: Vec<String> = names.filter_map(Result::ok).collect();
+        let evaluate = names.iter().filter(|name| name.starts_with("tally-live-")).count();
+        assert_eq!(evaluate, threads, "{names:?}");
+        tally.stop().unwrap();
+    }
+}
+
+#[test]
 fn what_is_shipped_is_served_where_it_is_named() {
     let (_home, tally) = start("[plugins]\nshipped = [\"event_frequencies\", \"conversion\"]\n");
     let listing = tally.client.get("/api/metrics").unwrap().json();
