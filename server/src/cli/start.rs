@@ -291,6 +291,7 @@ mod library {
             subscriptions: live.subscriptions,
             kept_replies: engine.budget().kept_replies(),
             answers: engine.budget().answers.clone(),
+            watched: engine.budget().sockets.clone(),
             ..Limits::default()
         };
         let parts = Parts { engine, catalogue, render: Arc::new(render), origin_check, limits };

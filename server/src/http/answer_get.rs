@@ -1,27 +1,31 @@
 //! `GET /api/metrics/{name}/answer`: the answer of a POST as a GET, which caches may give to others
 //! for a second, and which can be held until it changes.
 //!
-//! A held question is asked again when its metric has counted something, when a minute is over
-//! (windows that end now move with it), and at its end. In between it takes no thread and no slot,
-//! and the number of held ones is bounded. That equal ones are evaluated once at each position is
-//! the engine's own care. What wakes a held question is [`LastAnswer::changed`] alone.
+//! A held question is watched (`live`), as by a subscription: it takes no thread and no slot, the
+//! number of held ones is bounded, and all who hold the same one share its text. At its end it is
+//! asked once more, so that nothing that changed and changed back in between is kept from anybody.
 
 use super::codes::Code;
-use super::complete_answer::CompleteAnswer;
+use super::complete_answer::{CompleteAnswer, LARGE};
 use super::etag::{self, KnownTags};
-use super::metric_request::{self, MetricRequest};
+use super::json_members::push_text;
+use super::live::{LiveAnswers, LiveBody, UPDATE_END};
+use super::metric_request::MetricRequest;
 use super::metrics::{answer_asked, name_in};
 use super::problem::Problem;
+use super::question_query::QuestionQuery;
 use super::rows::RowForm;
-use super::wait_for_position::WaitOutcome;
-use super::{App, MOVE_POLL};
+use super::{App, wait_for_stop};
+use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_engine::event::Position;
 use tokio::time::sleep_until;
 
 /// The known keys of the query.
@@ -30,8 +34,8 @@ const KEYS: [&str; 4] = ["params", "expand", "after", "wait"];
 /// The longest time that an answer is held.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// A window that ends now moves by whole minutes.
-const WINDOW_STEP_MS: i64 = 60_000;
+/// The least time between two evaluations of what is held.
+const PACE: Duration = Duration::from_millis(50);
 
 /// How long it may be given to others who ask the same.
 const SHARED: HeaderValue = HeaderValue::from_static("public, max-age=1");
@@ -54,89 +58,113 @@ pub(crate) async fn answer(
     let started = Instant::now();
     let AnswerQuery { asked, after, wait } = parse_query(name_in(name)?, query)?;
     let (known, form) = (KnownTags::of(&headers).and(after), RowForm::preferred(&headers));
-    let (mut answer, mut tag) = answer_asked(&app, asked).await?.tagged(form).await?;
-    if known.has(&tag) {
-        if wait.is_zero() {
-            return Ok(unchanged(tag));
-        }
-        match held_answer(&app, (answer, form), &tag, started + wait).await? {
-            Some(other) => (answer, tag) = other,
-            None => return Ok(unchanged(tag)),
-        }
+    let (answer, tag) = answer_asked(&app, asked).await?.tagged(form).await?;
+    if !known.has(&tag) {
+        return reply(&app, (answer, form), tag, started).await;
     }
+    if wait.is_zero() {
+        return Ok(unchanged(tag));
+    }
+    let held = held_answer(&app, (answer, form), &tag, started + wait).await?;
+    Ok(held.unwrap_or_else(|| unchanged(tag)))
+}
+
+async fn reply(
+    app: &App,
+    (answer, form): (CompleteAnswer, Option<RowForm>),
+    tag: HeaderValue,
+    started: Instant,
+) -> Result<Response, Problem> {
     let response = match form {
-        Some(form) => answer.into_rows(&app, form).await?,
-        None => {
-            let mut response = Response::new(answer.into_body(started).await?);
-            let kind = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            response
-        }
+        Some(form) => answer.into_rows(app, form).await?,
+        None => json(answer.into_body(started).await?),
     };
     Ok(shared(response, tag))
 }
 
-/// Holds a question whose answer had `tag` until it has another; `None`: it has none before `end`,
-/// or the server stops.
+/// Holds a question whose answer had `tag` until it has another; `None`: it has none at `end`, or
+/// the server stops.
 async fn held_answer(
     app: &Arc<App>,
     (answer, form): (CompleteAnswer, Option<RowForm>),
     tag: &HeaderValue,
     end: Instant,
-) -> Result<Option<(CompleteAnswer, HeaderValue)>, Problem> {
+) -> Result<Option<Response>, Problem> {
     let place = Arc::clone(&app.held).try_acquire_owned();
     let _place = place.map_err(|_| {
         Problem::overloaded("too many questions are held until their answer changes")
     })?;
-    let (asked, mut last) = LastAnswer::of(answer);
-    while Instant::now() < end {
-        if let WaitOutcome::Stopping = last.changed(app, &asked.question.name, end).await {
-            return Ok(None);
-        }
-        match answer_asked(app, asked.again()).await {
-            Ok(answer) => {
-                let (answer, now) = answer.tagged(form).await?;
-                if now != *tag {
-                    return Ok(Some((answer, now)));
-                }
-                last = LastAnswer::of(answer).1;
+    let (asked, position, as_of) = answer.into_question();
+    let mut phase = app.phase.subscribe();
+    let mut updates = LiveAnswers::watch(app, &asked, PACE)?;
+    loop {
+        let update = tokio::select! {
+            biased;
+            () = wait_for_stop(&mut phase) => return Ok(None),
+            update = updates.changed() => update,
+            () = sleep_until(end.into()) => break,
+        };
+        // Without one the engine has stopped.
+        let Some(update) = update else { return Ok(None) };
+        match (update, form) {
+            // It was published before this question was answered.
+            (Ok(body), _) if !body.is_since(&position, as_of) => continue,
+            (Ok(body), None) if body.tag == *tag => continue,
+            (Ok(body), None) => {
+                return Ok(Some(shared(json(body_around(&asked, &body)), body.tag.clone())));
             }
-            // Many are woken at once. This one is asked again, at its end at the latest.
-            Err(problem) if problem.is(Code::Overloaded) && Instant::now() < end => {}
-            Err(problem) => return Err(problem),
+            (Err(problem), _) if problem.is(Code::Overloaded) => continue,
+            // A reason may be of before. As rows it is to be asked for.
+            (Ok(_), Some(_)) | (Err(_), _) => {}
+        }
+        match asked_again(app, &asked, form, tag).await {
+            // Many are woken at once.
+            Err(problem) if problem.is(Code::Overloaded) => {}
+            Ok(None) => {}
+            other => return other,
         }
     }
-    Ok(None)
+    asked_again(app, &asked, form, tag).await
 }
 
-/// Where a question was answered last, and until when at most the answer stands if nothing is
-/// counted.
-struct LastAnswer {
-    position: Position,
-    stands: Instant,
+/// The reply to the same question asked now, if its answer does not have `tag`.
+async fn asked_again(
+    app: &Arc<App>,
+    asked: &MetricRequest,
+    form: Option<RowForm>,
+    tag: &HeaderValue,
+) -> Result<Option<Response>, Problem> {
+    let started = Instant::now();
+    let (answer, now) = answer_asked(app, asked.again()).await?.tagged(form).await?;
+    if now == *tag {
+        return Ok(None);
+    }
+    reply(app, (answer, form), now, started).await.map(Some)
 }
 
-impl LastAnswer {
-    /// With the question. The answer itself, which may be large, is not needed any more.
-    fn of(answer: CompleteAnswer) -> (MetricRequest, LastAnswer) {
-        let (asked, position, as_of) = answer.into_question();
-        let left = WINDOW_STEP_MS - as_of.rem_euclid(WINDOW_STEP_MS);
-        let stands = Instant::now() + Duration::from_millis(left.unsigned_abs());
-        (asked, LastAnswer { position, stands })
+/// What a POST would have got. A long text stays shared.
+fn body_around(asked: &MetricRequest, body: &LiveBody) -> Body {
+    let mut head = String::from("{\"name\":");
+    push_text(&mut head, &asked.question.name);
+    head.push_str(",\"params\":");
+    head.push_str(&asked.params_text);
+    head.push(',');
+    if body.members.len() > LARGE {
+        let end = Bytes::from_static(UPDATE_END.as_bytes());
+        let parts = [head.into(), body.members.clone(), end];
+        return Body::from_stream(stream::iter(parts.map(Ok::<_, Infallible>)));
     }
+    let mut whole = head.into_bytes();
+    whole.extend_from_slice(&body.members);
+    whole.extend_from_slice(UPDATE_END.as_bytes());
+    whole.into()
+}
 
-    /// Waits until there may be another answer, or until `end`. Takes some time in any case, so
-    /// that a metric that counts without pause is not asked without pause.
-    async fn changed(&self, app: &App, metric: &str, end: Instant) -> WaitOutcome {
-        let begun = Instant::now();
-        let limit = self.stands.min(end).saturating_duration_since(begun);
-        let moves = &app.position_moves;
-        let outcome = moves.moved(&app.phase, metric, &self.position, limit).await;
-        if outcome != WaitOutcome::Stopping {
-            sleep_until((begun + MOVE_POLL).min(end).into()).await;
-        }
-        outcome
-    }
+fn json(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 /// The client has the answer.
@@ -155,50 +183,23 @@ fn shared(mut response: Response, tag: HeaderValue) -> Response {
     response
 }
 
-/// Strict, as the body of a POST; an empty value counts as none.
 fn parse_query(
     name: String,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<AnswerQuery, Problem> {
-    let Query(mut pairs) =
-        query.map_err(|_| Problem::fault(Code::InvalidRequest, "", "the query is not UTF-8"))?;
-    pairs.retain(|(_, value)| !value.is_empty());
-    let keys: Vec<&str> = pairs.iter().map(|(key, _)| key.as_str()).collect();
-    let mut faults = Vec::new();
-    for (n, key) in keys.iter().enumerate() {
-        match (KEYS.contains(key), keys[..n].contains(key)) {
-            (true, false) | (false, true) => {}
-            (true, true) => faults.push(metric_request::key_fault(key, "is given twice".into())),
-            (false, false) => {
-                let known = format!("unknown key; known keys: {}", KEYS.join(", "));
-                faults.push(metric_request::key_fault(key, known));
-            }
-        }
-    }
-    let of = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, text)| text.as_str());
-    let after = of("after").map(HeaderValue::from_str).transpose();
+    let mut query = QuestionQuery::new(query, &KEYS)?;
+    let after = query.get("after").map(HeaderValue::from_str).transpose();
     if after.is_err() {
-        faults.push(metric_request::key_fault("after", "is not the ETag of an answer".into()));
+        query.fault("after", "is not the ETag of an answer");
     }
-    if of("expand").is_some_and(|expand| expand != "names") {
-        faults.push(metric_request::key_fault("expand", "is not \"names\", the only value".into()));
-    }
-    let wait = of("wait").map_or(Some(Duration::ZERO), parse_wait);
+    let names = query.names();
+    let wait = query.get("wait").map_or(Some(Duration::ZERO), parse_wait);
     if wait.is_none() {
-        let detail = "is not a time of at most 60 s, such as 30s or 500ms";
-        faults.push(metric_request::key_fault("wait", detail.into()));
+        query.fault("wait", "is not a time of at most 60 s, such as 30s or 500ms");
     }
-    let code = if faults.is_empty() { Code::InvalidParams } else { Code::InvalidRequest };
-    let params = of("params").unwrap_or("{}");
-    match (metric_request::with_params(name, params, of("expand").is_some()), after, wait) {
-        (Ok(asked), Ok(after), Some(wait)) if faults.is_empty() => {
-            Ok(AnswerQuery { asked, after, wait })
-        }
-        (asked, ..) => {
-            faults.extend(asked.err());
-            Err(Problem::invalid(code, faults))
-        }
-    }
+    let asked = query.finish(name, names)?;
+    // What could not be read of these was noted as a fault.
+    Ok(AnswerQuery { asked, after: after.ok().flatten(), wait: wait.unwrap_or_default() })
 }
 
 /// `30s`, `500ms`.

@@ -72,7 +72,7 @@ codes! {
     InvalidJson "invalid_json" 400 Way::Both, false,
         "The body, or the message, is not JSON.",
         "Correct it: the detail gives line and column.";
-    MetricNotFound "metric_not_found" 404 Way::Answer, false,
+    MetricNotFound "metric_not_found" 404 Way::Both, false,
         "No metric of this name is served: a typo, a retired metric, or a refused section.",
         "See the suggestions and the detail; GET /api/metrics names the metrics.";
     PayloadTooLarge "payload_too_large" 413 Way::Answer, false,
@@ -87,28 +87,28 @@ codes! {
     InvalidParams "invalid_params" 422 Way::Both, false,
         "Params are missing, unknown, or do not fit, or a window contradicts itself.",
         "Correct what errors names: all faults are listed at once.";
-    TooManyPoints "too_many_points" 422 Way::Answer, false,
+    TooManyPoints "too_many_points" 422 Way::Both, false,
         "More than 10,000 points in a series, or 100,000 in all series of the answer.",
         "Ask for a longer bucket, a shorter window or a lower limit; errors says which.";
-    AnswerTooLarge "answer_too_large" 422 Way::Answer, false,
+    AnswerTooLarge "answer_too_large" 422 Way::Both, false,
         "The answer would have more bytes than [limits] answer_bytes.",
         "Ask for less, or raise [limits] answer_bytes.";
-    PluginFailed "plugin_failed" 500 Way::Answer, false,
+    PluginFailed "plugin_failed" 500 Way::Both, false,
         "The metric's own code failed on this question.",
         "The plugin has a fault; the detail and the log say which. Other metrics go on.";
-    InternalError "internal_error" 500 Way::Answer, false,
+    InternalError "internal_error" 500 Way::Both, false,
         "Tally has a fault.",
         "The log has the reason under the request_id; please report it.";
-    Backfilling "backfilling" 503 Way::Answer, true,
+    Backfilling "backfilling" 503 Way::Both, true,
         "The metric counts its history for the first time; progress.done is 0 to 1.",
         "Wait, or ask with allow_partial for an answer from what is counted so far.";
-    PluginQuarantined "plugin_quarantined" 503 Way::Answer, false,
+    PluginQuarantined "plugin_quarantined" 503 Way::Both, false,
         "The metric is stopped; the detail says why.",
         "Remove the cause that the detail names. With Retry-After, it may go on by itself.";
-    PartitionsMissing "partitions_missing" 503 Way::Answer, true,
+    PartitionsMissing "partitions_missing" 503 Way::Both, true,
         "The engine does not hold all partitions, so its numbers would not be whole.",
         "It passes within seconds after a start; if not, see /readyz.";
-    StoreUnavailable "store_unavailable" 503 Way::Answer, true,
+    StoreUnavailable "store_unavailable" 503 Way::Both, true,
         "The store does not answer, or what a metric has counted is being loaded again.",
         "Retry; /readyz names the cause if it lasts.";
     Overloaded "overloaded" 503 Way::Both, true,
@@ -120,7 +120,7 @@ codes! {
     PositionNotReached "position_not_reached" 504 Way::Answer, true,
         "at_least was not counted within wait_ms; position says how far the metric is.",
         "Retry, or wait longer. If the position does not move, see /readyz.";
-    DeadlineExceeded "deadline_exceeded" 504 Way::Answer, false,
+    DeadlineExceeded "deadline_exceeded" 504 Way::Both, false,
         "The work took longer than its limit, which the detail names.",
         "Ask for less, or raise the limit.";
     BadRequest "bad_request" 400 Way::Answer, false,
@@ -195,9 +195,6 @@ codes! {
     TooManySubscriptions "too_many_subscriptions" 429 Way::Message, false,
         "The socket has as many subscriptions as [live] subscriptions allows.",
         "End one, or open another socket.";
-    NotAvailable "not_available" 501 Way::Message, false,
-        "Metrics cannot be subscribed to.",
-        "Ask for the answer with wait: it is held until it changes.";
     UnknownType "unknown_type" 422 Way::Message, false,
         "A message has a type that there is not.",
         "The detail names the types.";

@@ -129,6 +129,17 @@ impl CompleteAnswer {
         Ok(sent(text, held))
     }
 
+    /// What an update to who watches the question has of it, on one line; `woken`: when the change
+    /// was seen that led to it.
+    pub(crate) async fn into_members(self, woken: Instant) -> Result<String, Problem> {
+        let write = move |answer: CompleteAnswer| {
+            let text = answer.envelope().members(answer.evaluated.as_of, woken.elapsed());
+            // Between the tokens of a result: inside a text they are escaped.
+            if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text }
+        };
+        self.work(write).await
+    }
+
     /// The reply with the result as rows; what else the answer says is in its headers.
     pub(crate) async fn into_rows(self, app: &App, form: RowForm) -> Result<Response, Problem> {
         let mut headers = HeaderMap::new();

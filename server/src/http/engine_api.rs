@@ -5,9 +5,9 @@ use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated,
-    EventPage, FeedFilter, FeedListener, FoundRecord, ListenRefused, LogError, LogRecord,
-    MetricInfo, Order, OrderError, PageRequest, Question, ReadLogError, Refusals, Rejected,
-    Revision, StateDump, StoredMetric, StoredRows,
+    EventPage, FeedFilter, FeedListener, FoundRecord, ListenRefused, LiveQuestion, LogError,
+    LogRecord, MetricInfo, Order, OrderError, PageRequest, Question, ReadLogError, Refusals,
+    Rejected, Revision, StateDump, StoredMetric, StoredRows, WatchRequest,
 };
 use tally_engine::event::Position;
 
@@ -54,6 +54,12 @@ pub trait EngineApi: Send + Sync + 'static {
 
     /// Answers a question if that takes no time; `None` means: call `evaluate`.
     fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>>;
+
+    /// Watches a question: it is answered now, and again whenever its answer may have changed.
+    ///
+    /// # Errors
+    /// [`EvaluateError`]: nothing is watched.
+    fn watch(&self, request: &WatchRequest) -> Result<LiveQuestion, EvaluateError>;
 
     /// The newest dead letters, at most `limit`, of one reason if `reason` is given. Blocks.
     ///
@@ -179,6 +185,10 @@ impl EngineApi for Engine {
 
     fn ready_answer(&self, question: &Question) -> Option<Result<Evaluated, EvaluateError>> {
         Engine::ready_answer(self, question)
+    }
+
+    fn watch(&self, request: &WatchRequest) -> Result<LiveQuestion, EvaluateError> {
+        Engine::watch(self, request)
     }
 
     fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError> {

@@ -10,6 +10,8 @@ use tally_engine::time::to_text;
 /// The body of a 200 to `POST /api/metrics`, without the time of asking and the duration.
 pub(crate) struct Envelope {
     text: String,
+    /// Where the members begin that do not say what was asked.
+    members: usize,
     /// Where the time of asking is inserted.
     as_of: usize,
     /// Where the duration in microseconds is inserted.
@@ -26,7 +28,9 @@ impl Envelope {
         push_text(&mut out, name);
         out.push_str(",\"params\":");
         out.push_str(params);
-        out.push_str(",\"result\":");
+        out.push(',');
+        let members = out.len();
+        out.push_str("\"result\":");
         out.push_str(result);
         out.push_str(",\"meta\":{");
         if from.is_some() || to.is_some() {
@@ -63,19 +67,28 @@ impl Envelope {
             _ => out.push_str(&serde_json::to_string(warnings).unwrap_or_else(|_| "[]".into())),
         }
         out.push('}');
-        Envelope { text: out, as_of, took }
+        Envelope { text: out, members, as_of, took }
     }
 
     /// All of it.
     pub(crate) fn text(&self, as_of: i64, took: Duration) -> String {
-        let Envelope { text, as_of: first, took: second } = self;
+        self.timed(0, self.text.len(), (as_of, took))
+    }
+
+    /// The members `result`, `meta` and `warnings`, without braces around them.
+    pub(crate) fn members(&self, as_of: i64, took: Duration) -> String {
+        self.timed(self.members, self.text.len() - 1, (as_of, took))
+    }
+
+    fn timed(&self, from: usize, to: usize, (as_of, took): (i64, Duration)) -> String {
+        let Envelope { text, as_of: first, took: second, .. } = self;
         // Room for both.
-        let mut out = String::with_capacity(text.len() + 48);
-        out.push_str(&text[..*first]);
+        let mut out = String::with_capacity(to - from + 48);
+        out.push_str(&text[from..*first]);
         out.push_str(&to_text(as_of));
         out.push_str(&text[*first..*second]);
         out.push_str(&took.as_micros().to_string());
-        out.push_str(&text[*second..]);
+        out.push_str(&text[*second..to]);
         out
     }
 
@@ -86,7 +99,7 @@ impl Envelope {
 
     #[cfg(test)]
     pub(crate) fn around(text: &str) -> Envelope {
-        Envelope { text: text.to_owned(), as_of: 0, took: 0 }
+        Envelope { text: text.to_owned(), members: 0, as_of: 0, took: 0 }
     }
 }
 

@@ -56,6 +56,17 @@ fn opaque(tag: &[u8]) -> &[u8] {
     inside.unwrap_or(tag)
 }
 
+/// What a tag consists of, as the id of a server-sent event.
+pub(crate) fn id_of(tag: &HeaderValue) -> &str {
+    std::str::from_utf8(opaque(tag.as_bytes())).unwrap_or_default()
+}
+
+/// The tag of such an id, if it may be one.
+pub(crate) fn of_id(id: &str) -> Option<HeaderValue> {
+    let is_one = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_one.then(|| HeaderValue::from_str(&format!("W/\"{id}\"")).ok()).flatten()
+}
+
 /// The tag of a body.
 pub(crate) fn of_bytes(body: &[u8]) -> HeaderValue {
     of_digest(Sha256::new().chain_update(body))
@@ -151,6 +162,9 @@ mod tests {
         let text = tag.to_str().unwrap_or_default();
         assert_eq!(text, "W/\"ca978112ca1bbdcafac231b39a23dc4d\"");
         assert_ne!(of_bytes(b"b"), tag);
+        assert_eq!(id_of(&tag), "ca978112ca1bbdcafac231b39a23dc4d");
+        assert_eq!(of_id(id_of(&tag)), Some(tag.clone()));
+        assert_eq!((of_id(""), of_id("*"), of_id("0:17")), (None, None, None));
         let strong = text.trim_start_matches("W/");
         for (lists, expected) in [
             (vec![text.to_owned()], true),

@@ -242,7 +242,7 @@ fn parse_member<'a, T: Deserialize<'a>>(value: &'a RawValue, what: &str) -> Resu
 }
 
 /// An integer from 0 on, however it is written (`5.0`, `1e1`).
-fn parse_natural(value: &RawValue) -> Option<u64> {
+pub(crate) fn parse_natural(value: &RawValue) -> Option<u64> {
     let text = value.get();
     text.parse()
         .ok()

@@ -20,6 +20,7 @@ mod descriptor;
 mod engine_api;
 mod enrich;
 mod envelope;
+mod error_message;
 mod etag;
 mod event_filter;
 mod events;
@@ -29,6 +30,7 @@ mod health;
 mod id_annotations;
 mod json_members;
 mod listener;
+mod live;
 mod metric_request;
 mod metrics;
 mod middleware;
@@ -36,6 +38,7 @@ mod origin_check;
 mod parse_errors;
 mod problem;
 mod problems;
+mod question_query;
 mod redact_paths;
 mod refusals;
 mod reply_cache;
@@ -45,6 +48,7 @@ mod rows;
 mod server;
 mod sse;
 mod sse_events;
+mod sse_metric;
 mod status;
 mod stored;
 mod versions;
@@ -131,7 +135,7 @@ pub struct Limits {
     pub catalogue: Duration,
     /// Questions held until their answer changes, at once; one more is answered 503.
     pub held: usize,
-    /// WebSockets and streams of events at once; one more is answered 503.
+    /// WebSockets and streams of server-sent events at once; one more is answered 503.
     pub sockets: usize,
     /// Subscriptions of one WebSocket; one more is refused.
     pub subscriptions: usize,
@@ -153,6 +157,9 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Memory that long answers hold until they are written; one more is answered 503.
     pub answers: Arc<Share>,
+    /// Memory that answers hold for those who watch them; where there is none they are told
+    /// `overloaded`, and get the next one for which there is.
+    pub watched: Arc<Share>,
 }
 
 impl Default for Limits {
@@ -189,15 +196,10 @@ impl Default for Limits {
             kept_replies: 16 << 20,
             answer_bytes: 16 << 20,
             answers: Arc::new(Share::new(256 << 20)),
+            watched: Arc::new(Share::new(64 << 20)),
         }
     }
 }
-
-/// Between two looks at a position that somebody waits for.
-const POSITION_POLL: Duration = Duration::from_millis(3);
-
-/// Between two looks at whether anything was counted. No held question is asked again sooner.
-const MOVE_POLL: Duration = Duration::from_millis(50);
 
 /// How far a stop has come. Each task that serves a connection holds a receiver until it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,11 +226,9 @@ struct App {
     limits: Limits,
     annotations: id_annotations::AnnotationCache,
     replies: reply_cache::ReplyCache,
+    live: live::LiveAnswers,
     redactor: redact_paths::PathRedactor,
-    /// For those who read what they wrote.
     position_waits: Arc<wait_for_position::PositionWaits>,
-    /// For those who wait for any change.
-    position_moves: Arc<wait_for_position::PositionWaits>,
     limits_hit: refusals::LimitsHit,
     evaluations: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -247,8 +247,7 @@ impl App {
     fn new(parts: Parts) -> Arc<App> {
         let Parts { engine, catalogue, render, origin_check, limits } = parts;
         let permits = |permits: usize| Arc::new(Semaphore::new(permits));
-        let waits = |every| wait_for_position::PositionWaits::new(&engine, every);
-        let (position_waits, position_moves) = (waits(POSITION_POLL), waits(MOVE_POLL));
+        let position_waits = wait_for_position::PositionWaits::new(&engine);
         Arc::new(App {
             engine,
             catalogue,
@@ -256,9 +255,9 @@ impl App {
             origin_check,
             annotations: id_annotations::AnnotationCache::default(),
             replies: reply_cache::ReplyCache::new(limits.kept_replies),
+            live: live::LiveAnswers::default(),
             redactor: redact_paths::PathRedactor::new(),
             position_waits,
-            position_moves,
             limits_hit: refusals::LimitsHit::default(),
             evaluations: permits(limits.evaluations),
             waiting: permits(limits.evaluations),

@@ -100,6 +100,16 @@ impl Problem {
         &self.code
     }
 
+    /// What went wrong here.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Where, if that is known.
+    pub(crate) fn errors(&self) -> &[Fault] {
+        &self.errors
+    }
+
     /// Adds reasons, each with where it applies.
     pub(crate) fn because(self, errors: Vec<Fault>) -> Problem {
         Problem { errors, ..self }
@@ -135,12 +145,17 @@ impl Problem {
         self
     }
 
-    /// The object as JSON; without an id where it is a part of an answer.
-    pub(crate) fn text(&mut self, request_id: Option<&str>, redactor: &PathRedactor) -> String {
+    /// Takes out paths that are nobody's business.
+    pub(crate) fn redact(&mut self, redactor: &PathRedactor) {
         self.detail = redactor.redact(&self.detail).into_owned();
         for error in &mut self.errors {
             error.detail = redactor.redact(&error.detail).into_owned();
         }
+    }
+
+    /// The object as JSON; without an id where it is a part of an answer.
+    pub(crate) fn text(&mut self, request_id: Option<&str>, redactor: &PathRedactor) -> String {
+        self.redact(redactor);
         #[derive(Serialize)]
         struct Text<'a> {
             r#type: String,

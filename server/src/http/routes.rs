@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::problem::Problem;
 use super::{
     App, answer_get, audit, batch, catalogue, dead_letters, events, events_back, health, metrics,
-    middleware, problems, sse_events, status, stored, versions, ws,
+    middleware, problems, sse_events, sse_metric, status, stored, versions, ws,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -33,7 +33,7 @@ impl Routes {
     }
 
     /// What the handlers share.
-    pub(crate) fn app(&self) -> &App {
+    pub(crate) fn app(&self) -> &Arc<App> {
         &self.app
     }
 
@@ -79,6 +79,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/api/metrics/batch", post(batch::answer))
         .route("/api/metrics/{name}", get(metrics::describe))
         .route("/api/metrics/{name}/answer", get(answer_get::answer))
+        .route("/api/metrics/{name}/stream", get(sse_metric::stream))
         .route("/api/metrics/{name}/versions", get(versions::list))
         .route("/api/internal/metrics/{name}/{order}", post(versions::order))
         .route("/api/internal/partitions/{partition}/skip/{offset}", post(versions::skip))

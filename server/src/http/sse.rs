@@ -8,7 +8,7 @@
 use super::connection::Connection;
 use super::{App, Phase, wait_for_stop};
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -22,6 +22,9 @@ use tokio::time::timeout;
 
 /// How long a client waits before it connects again, milliseconds.
 const RETRY: &str = "retry: 1000\n";
+
+/// The last id that a client got, when it connects again.
+const LAST: &str = "last-event-id";
 
 const COMMENT: &str = ":\n\n";
 
@@ -41,6 +44,12 @@ struct Sending {
     phase: watch::Receiver<Phase>,
     /// What is given back at its end.
     _held: Box<dyn Any + Send>,
+}
+
+/// The last id that a client says it got.
+pub(crate) fn last_id(headers: &HeaderMap) -> Option<&str> {
+    let last = headers.get(LAST).map(|last| last.to_str().unwrap_or("?"));
+    last.filter(|last| !last.is_empty())
 }
 
 /// A message: its data, on one line, and the id with which a client goes on behind it.

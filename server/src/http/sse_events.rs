@@ -26,9 +26,6 @@ use tally_plugin::ask::Fault;
 /// Items that are taken at a time.
 const TOGETHER: usize = 64;
 
-/// The last id that a client got, when it connects again.
-const LAST: &str = "last-event-id";
-
 const KNOWN: &str = "unknown key; known keys: event_types, product_id, since, user_id";
 
 pub(crate) async fn stream(
@@ -74,8 +71,7 @@ fn parse(
 /// Where to go on: a browser says with each request again where it began, and beside it how far it
 /// has come.
 fn position(since: Option<&str>, headers: &HeaderMap) -> Result<Option<Position>, Problem> {
-    let last = headers.get(LAST).map(|last| last.to_str().unwrap_or("?"));
-    let Some(text) = last.filter(|last| !last.is_empty()).or(since) else { return Ok(None) };
+    let Some(text) = sse::last_id(headers).or(since) else { return Ok(None) };
     match text.parse() {
         Ok(position) => Ok(Some(position)),
         Err(detail) => Err(Problem::fault(Code::PositionInvalid, "/since", detail)),

@@ -1,4 +1,4 @@
-//! Waits until a metric has counted a position, or anything, for any number of callers at once.
+//! Waits until a metric has counted a position, for any number of callers at once.
 //!
 //! One task polls the positions for all callers: a waiting caller holds neither a thread nor a
 //! slot, so it does not keep others out. The number of callers is bounded by the number of
@@ -13,11 +13,12 @@ use tally_engine::event::Position;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+/// Between two looks at a position that somebody waits for.
+const POLL: Duration = Duration::from_millis(3);
+
 /// The metrics that callers wait for, and their last known positions.
 pub(crate) struct PositionWaits {
     engine: Arc<dyn EngineApi>,
-    /// Between two polls.
-    every: Duration,
     waited: watch::Sender<WaitedMetrics>,
 }
 
@@ -48,10 +49,10 @@ pub(crate) enum WaitOutcome {
 }
 
 impl PositionWaits {
-    /// Polls the positions of `engine` so often while somebody waits.
-    pub(crate) fn new(engine: &Arc<dyn EngineApi>, every: Duration) -> Arc<PositionWaits> {
+    /// Polls the positions of `engine` while somebody waits.
+    pub(crate) fn new(engine: &Arc<dyn EngineApi>) -> Arc<PositionWaits> {
         let waited = watch::channel(WaitedMetrics::default()).0;
-        Arc::new(PositionWaits { engine: Arc::clone(engine), every, waited })
+        Arc::new(PositionWaits { engine: Arc::clone(engine), waited })
     }
 
     /// Waits until `metric` has counted `position`, at most `limit`.
@@ -62,34 +63,12 @@ impl PositionWaits {
         position: &Position,
         limit: Duration,
     ) -> WaitOutcome {
-        self.until(phase, metric, limit, |known| known.reaches(position)).await
-    }
-
-    /// Waits until `metric` has counted anything beyond `position`, at most `limit`.
-    pub(crate) async fn moved(
-        self: &Arc<Self>,
-        phase: &watch::Sender<Phase>,
-        metric: &str,
-        position: &Position,
-        limit: Duration,
-    ) -> WaitOutcome {
-        self.until(phase, metric, limit, |known| !position.reaches(known)).await
-    }
-
-    /// Waits until what is known of a metric's position is as wanted.
-    async fn until(
-        self: &Arc<Self>,
-        phase: &watch::Sender<Phase>,
-        metric: &str,
-        limit: Duration,
-        is_wanted: impl Fn(&Position) -> bool,
-    ) -> WaitOutcome {
         let mut waited = self.waited.subscribe();
         let _caller = Caller::new(self, metric);
         let mut phase = phase.subscribe();
         let is_so = |waited: &WaitedMetrics| {
             let known = waited.by_name.get(metric).and_then(|metric| metric.position.as_ref());
-            known.is_some_and(&is_wanted)
+            known.is_some_and(|known| known.reaches(position))
         };
         tokio::select! {
             // A dropped sender is a stop too.
@@ -162,7 +141,7 @@ async fn poll_positions(waits: Arc<PositionWaits>) {
             }
             Err(failed) => tracing::error!(%failed, "reading the positions of metrics panicked"),
         }
-        sleep(waits.every).await;
+        sleep(POLL).await;
         // Decided under the lock under which the next caller would start another task.
         let mut is_polled = true;
         waits.waited.send_if_modified(|waited| {

@@ -26,6 +26,7 @@ mod kit;
 mod lanes;
 mod life;
 mod limits;
+mod live;
 mod memory;
 mod place;
 mod plugins;

@@ -12,15 +12,16 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tally_engine::config::{EventsConfig, StoreKind};
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, CommitStatus, Cost as MetricCost, EngineStatus,
     EvaluateError, Evaluated, EventPage, EventRate, FeedFilter, FeedListener, FoundRecord, History,
-    JudgedRecord, ListenRefused, LogError, LogRecord, MemoryStatus, MemoryUse, MetricInfo,
-    MetricState, Order, OrderError, PageRequest, PastEvent, Question, ReadLogError, RecordVerdict,
-    Refusals, Rejected, Revision, StateDump, StateUnavailable, StoredMetric, StoredRows,
+    JudgedRecord, ListenRefused, LiveAnswer, LivePublisher, LiveQuestion, LogError, LogRecord,
+    MemoryStatus, MemoryUse, MetricInfo, MetricState, Order, OrderError, PageRequest, PastEvent,
+    Question, ReadLogError, RecordVerdict, Refusals, Rejected, Revision, StateDump,
+    StateUnavailable, StoredMetric, StoredRows, WatchRequest, live_question,
 };
 use tally_engine::event::Position;
 use tally_engine::feed::{Feed, NewEvent};
@@ -55,6 +56,8 @@ pub(super) struct Fake {
     pub(super) feed: Feed,
     /// Positions that were listened from.
     pub(super) since: Mutex<Vec<Position>>,
+    /// What is watched, also by those who are gone.
+    pub(super) watched: Mutex<Vec<(WatchRequest, LivePublisher)>>,
 }
 
 impl Fake {
@@ -82,6 +85,7 @@ impl Fake {
             states: Mutex::new(MetricState::Active),
             feed: Feed::new(&Arc::new(Share::new(SOCKETS))),
             since: Mutex::default(),
+            watched: Mutex::default(),
         })
     }
 
@@ -90,6 +94,29 @@ impl Fake {
         evaluate: impl Fn(&Question) -> Result<Evaluated, EvaluateError> + Send + Sync + 'static,
     ) {
         *self.evaluate.lock() = Arc::new(evaluate);
+    }
+
+    /// Answers all that is watched anew.
+    pub(super) fn changed(&self) {
+        let watched = self.watched.lock();
+        watched.iter().for_each(|(request, publisher)| self.publish(request, publisher));
+    }
+
+    fn publish(&self, request: &WatchRequest, publisher: &LivePublisher) {
+        let outcome = self.watched_outcome(request);
+        publisher.publish(Arc::new(LiveAnswer { number: 1, outcome, woken: Instant::now() }));
+    }
+
+    fn watched_outcome(&self, request: &WatchRequest) -> Result<Evaluated, EvaluateError> {
+        let evaluate = Arc::clone(&self.evaluate.lock());
+        evaluate(&Question {
+            name: request.name.clone(),
+            params: request.params.clone(),
+            at_least: None,
+            wait: Duration::ZERO,
+            allow_partial: false,
+            calling: Arc::default(),
+        })
     }
 
     /// An event of this user, before this offset.
@@ -233,6 +260,19 @@ impl EngineApi for Fake {
         }
         let evaluate = Arc::clone(&self.evaluate.lock());
         Some(evaluate(question))
+    }
+
+    /// Refuses at once what the engine would, and answers what is watched only when told to.
+    fn watch(&self, request: &WatchRequest) -> Result<LiveQuestion, EvaluateError> {
+        if let Err(refused) = self.watched_outcome(request)
+            && matches!(refused, EvaluateError::NotFound { .. } | EvaluateError::Invalid { .. })
+        {
+            return Err(refused);
+        }
+        let (publisher, question) = live_question(&request.params.to_string());
+        self.publish(request, &publisher);
+        self.watched.lock().push((request.clone(), publisher));
+        Ok(question)
     }
 
     fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError> {
@@ -443,6 +483,11 @@ impl World {
         };
         let (routes, parts) = (Routes::new(&App::new(parts())), parts());
         World { routes, parts: Some(parts), fake, _folder: folder }
+    }
+
+    /// What its routes share.
+    pub(super) fn app(&self) -> &Arc<App> {
+        self.routes.app()
     }
 
     /// How many more questions may be held until their answer changes.

@@ -40,6 +40,19 @@ fn counting(world: &World) -> Arc<AtomicUsize> {
 
 fn count_to(world: &World, position: &str) {
     *world.fake.position.lock() = position.parse().unwrap();
+    world.fake.changed();
+}
+
+/// Answers so from now on, says so to who watches, and lets them hear it.
+async fn answers(
+    world: &World,
+    answer: impl Fn() -> Result<Evaluated, EvaluateError> + Send + Sync + 'static,
+) {
+    world.fake.answers(move |_| answer());
+    world.fake.changed();
+    for _ in 0..32 {
+        yield_now().await;
+    }
 }
 
 async fn conditional(world: &World, path: &str, tag: &str) -> Answer {
@@ -194,12 +207,10 @@ async fn a_held_question_is_answered_when_its_answer_changes() {
     let world = World::new(patient()).await;
     let number = counting(&world);
     let tag = world.get(PATH).await.header("etag").to_owned();
-    let asked = || world.fake.asked.lock().len();
     let answer = held(&world, "30s", &tag, async || {
-        let before = asked();
-        // What was counted is not in this answer: it is asked again, and held on.
+        // What was counted is not in this answer: it is held on.
         count_to(&world, "0:1205,1:998");
-        while asked() == before {
+        for _ in 0..32 {
             yield_now().await;
         }
         number.store(2, Ordering::Relaxed);
@@ -228,49 +239,94 @@ async fn what_does_not_change_is_304_when_the_wait_is_over() {
     assert_eq!((answer.status.as_u16(), &answer.json()["result"]), (200, &json!(2)));
 }
 
-#[tokio::test]
-async fn a_window_that_ends_now_wakes_its_question_by_itself() {
-    let world = World::new(patient()).await;
-    let asked = AtomicUsize::new(0);
-    world.fake.answers(move |_| {
-        // The minute is over when it is asked for the third time.
-        let minute = i64::from(asked.fetch_add(1, Ordering::Relaxed) >= 2);
-        let mut answer = evaluated("1", json!({}));
-        answer.as_of += 59_900;
+/// An answer that is asked for in this minute, about what began with it.
+fn in_minute(minute: i64) -> Evaluated {
+    changed(|answer| {
+        answer.as_of += minute * 60_000;
         answer.window = (Some(minute * 60_000), None);
-        Ok(answer)
-    });
-    let tag = world.get(PATH).await.header("etag").to_owned();
-    let answer = held(&world, "30s", &tag, async || {}).await;
-    let window = &answer.json()["meta"]["window"];
-    assert_eq!(
-        (answer.status.as_u16(), window),
-        (200, &json!({"from": "1970-01-01T00:01:00.000Z"}))
-    );
+    })
 }
 
 #[tokio::test]
-async fn a_held_question_that_finds_no_place_is_asked_again_and_another_refusal_ends_it() {
+async fn an_answer_of_before_ends_nothing_and_one_of_a_later_time_does() {
+    let world = World::new(patient()).await;
+    world.fake.answers(|_| Ok(in_minute(1)));
+    let tag = world.get(PATH).await.header("etag").to_owned();
+    let answer = held(&world, "30s", &tag, async || {
+        let behind = |answer: &mut Evaluated| answer.position = "0:1203,1:998".parse().unwrap();
+        answers(&world, || Ok(in_minute(0))).await;
+        answers(&world, move || Ok(changed(behind))).await;
+        answers(&world, || Ok(in_minute(2))).await;
+    })
+    .await;
+    let window = &answer.json()["meta"]["window"];
+    let expected = json!({"from": "1970-01-01T00:02:00.000Z"});
+    assert_eq!((answer.status.as_u16(), window), (200, &expected));
+}
+
+#[tokio::test]
+async fn a_held_question_goes_on_over_a_lack_of_places_and_another_refusal_ends_it() {
     let world = World::new(patient()).await;
     let tag = world.get(PATH).await.header("etag").to_owned();
     let answer = held(&world, "30s", &tag, async || {
-        let tries = AtomicUsize::new(0);
-        world.fake.answers(move |_| match tries.fetch_add(1, Ordering::Relaxed) {
-            0 | 1 => Err(EvaluateError::Overloaded("full".into())),
-            _ => Ok(evaluated("2", json!({}))),
-        });
-        count_to(&world, "0:1205,1:998");
+        answers(&world, || Err(EvaluateError::Overloaded("full".into()))).await;
+        answers(&world, || Ok(evaluated("2", json!({})))).await;
     })
     .await;
     assert_eq!((answer.status.as_u16(), &answer.json()["result"]), (200, &json!(2)));
 
     let tag = answer.header("etag").to_owned();
     let answer = held(&world, "30s", &tag, async || {
+        // It is over by the time that the question is asked again.
         world.fake.answers(|_| Err(EvaluateError::PluginFailed("no".into())));
-        count_to(&world, "0:1206,1:998");
+        world.fake.changed();
+        world.fake.answers(|_| Ok(evaluated("2", json!({}))));
+        for _ in 0..32 {
+            yield_now().await;
+        }
+        answers(&world, || Err(EvaluateError::PluginFailed("no".into()))).await;
     })
     .await;
     assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (500, &json!("plugin_failed")));
+}
+
+#[tokio::test]
+async fn a_long_answer_and_rows_come_from_a_held_question_too() {
+    let world = World::new(patient()).await;
+    let tag = world.get(PATH).await.header("etag").to_owned();
+    let text = "x".repeat(100_000);
+    let result = json!({"text": text}).to_string();
+    let answer = held(&world, "30s", &tag, async || {
+        let result = result.clone();
+        answers(&world, move || Ok(evaluated(&result, json!({})))).await;
+    })
+    .await;
+    let body = answer.json();
+    assert_eq!((answer.status.as_u16(), &body["name"]), (200, &json!("event_frequencies")));
+    assert!(body["params"] == json!({}) && body["result"]["text"] == text);
+    let posted = world.get(PATH).await;
+    assert_eq!(answer.header("etag"), posted.header("etag"));
+    let untimed = |text: &str| text.split("\"took_us\":").next().unwrap().to_owned();
+    assert_eq!(untimed(&answer.text), untimed(&posted.text));
+
+    let rows = |tag: String| {
+        let path = format!("{PATH}?wait=30s");
+        let request = Request::get(path).header("accept", "text/csv").header("if-none-match", tag);
+        world.send(request.body(Body::empty()).unwrap())
+    };
+    answers(&world, || Ok(evaluated(r#"{"series":[{"n":1}]}"#, json!({})))).await;
+    let first = rows("\"none\"".into()).await;
+    assert_eq!(first.text, "n\r\n1\r\n");
+    let free = world.free_to_hold();
+    let act = async {
+        while world.free_to_hold() == free {
+            yield_now().await;
+        }
+        answers(&world, || Ok(evaluated(r#"{"series":[{"n":2}]}"#, json!({})))).await;
+    };
+    let both = async { tokio::join!(rows(first.header("etag").into()), act) };
+    let (second, ()) = timeout(LONG, both).await.expect("it is answered");
+    assert_eq!((second.status.as_u16(), second.text.as_str()), (200, "n\r\n2\r\n"));
 }
 
 #[tokio::test]

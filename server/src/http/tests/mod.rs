@@ -19,3 +19,4 @@ mod streams;
 mod subscriptions;
 mod tags;
 mod waiting;
+mod watched;

@@ -32,11 +32,6 @@ const ELSEWHERE: &[(Code, &str, &str)] = &[
         "subscriptions",
         "since_is_given_to_the_engine_and_what_cannot_be_is_told",
     ),
-    (
-        Code::NotAvailable,
-        "subscriptions",
-        "since_is_given_to_the_engine_and_what_cannot_be_is_told",
-    ),
     (Code::ProtocolError, "live", "bad_frames_are_told_and_closed_with_the_code_that_names_them"),
     (Code::BinaryMessage, "live", "bad_frames_are_told_and_closed_with_the_code_that_names_them"),
     (Code::InvalidUtf8, "live", "bad_frames_are_told_and_closed_with_the_code_that_names_them"),

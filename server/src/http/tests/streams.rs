@@ -1,10 +1,11 @@
 //! Server-sent events over a real socket. Asked in HTTP/1.0, so that the answer is not cut into
 //! chunks.
 
-use super::fake::{Listening, World};
+use super::fake::{Listening, World, evaluated};
 use crate::http::Limits;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tally_engine::engine::EvaluateError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -174,4 +175,84 @@ async fn a_reader_that_takes_nothing_is_closed_and_gives_its_place_back() {
     }
     drop(held);
     Stream::open(&server, "/api/events/stream", "").await;
+}
+
+/// Answers from now on with this number, and says so to who watches.
+fn count_to(world: &World, number: u64) {
+    world.fake.answers(move |_| Ok(evaluated(&number.to_string(), json!({}))));
+    world.fake.changed();
+}
+
+#[tokio::test]
+async fn answers_come_with_their_tag_as_their_id_and_who_has_one_gets_the_next() {
+    let mut world = World::new(Limits::default()).await;
+    count_to(&world, 1);
+    let tag = world.get("/api/metrics/event_frequencies/answer").await.header("etag").to_owned();
+    let server = world.listen().await;
+    let target = "/api/metrics/event_frequencies/stream?min_interval_ms=0&params=%7B%7D&expand=";
+    let mut stream = Stream::open(&server, target, "").await;
+    assert_eq!(stream.up_to("\n\n").await, "retry: 1000");
+    let (id, mut update) = stream.message().await;
+    let id = id.unwrap();
+    assert_eq!(format!("W/\"{id}\""), tag, "the tag of the same answer to a GET");
+    assert!(update["meta"]["took_us"].take().is_u64(), "{update}");
+    let history = json!({"state": "complete", "from": "2026-01-01T00:01:00.000Z"});
+    let meta = json!({"position": "0:1204,1:998", "as_of": "2026-01-01T00:00:00.000Z",
+        "version": "1.0.0", "history": history, "took_us": null});
+    let expected = json!({"type": "update", "seq": 1, "result": 1, "meta": meta, "warnings": []});
+    assert_eq!(update, expected);
+
+    // Who has it is not sent it again, and whoever has another one is.
+    let last = format!("last-event-id: {id}\r\n");
+    let mut resumed = Stream::open(&server, target, &last).await;
+    assert_eq!(resumed.up_to("\n\n").await, format!("retry: 1000\nid: {id}"));
+    let mut other = Stream::open(&server, target, "last-event-id: 0:17\r\n").await;
+    assert_eq!(other.up_to("\n\n").await, "retry: 1000");
+    assert_eq!(other.message().await.1["result"], 1);
+    count_to(&world, 2);
+    for (stream, seq) in [(&mut stream, 2), (&mut resumed, 1), (&mut other, 2)] {
+        let (next, update) = stream.message().await;
+        assert_eq!((&update["seq"], &update["result"]), (&json!(seq), &json!(2)));
+        assert_ne!(next, Some(id.clone()));
+    }
+
+    // A fault has no id, and the answer after it is one again.
+    world.fake.answers(|_| Err(EvaluateError::PluginFailed("no".into())));
+    world.fake.changed();
+    let fault =
+        json!({"type": "error", "code": "plugin_failed", "detail": "the plugin failed: no"});
+    assert_eq!(stream.message().await, (None, fault));
+    count_to(&world, 2);
+    let (_, update) = stream.message().await;
+    assert_eq!((&update["seq"], &update["result"]), (&json!(3), &json!(2)));
+}
+
+#[tokio::test]
+async fn what_a_stream_of_a_metric_asks_for_is_judged_before_it_begins() {
+    let world = World::new(Limits { sockets: 0, ..Limits::default() }).await;
+    let path = "/api/metrics/event_frequencies/stream";
+    for (query, code, pointers) in [
+        ("?params=%5B%5D", "invalid_params", &["/params"][..]),
+        (
+            "?expand=all&min_interval_ms=-1&since=0:1&params=1",
+            "invalid_request",
+            &["/since", "/expand", "/min_interval_ms", "/params"],
+        ),
+        ("?min_interval_ms=1&min_interval_ms=2", "invalid_request", &["/min_interval_ms"]),
+    ] {
+        let problem = world.get(&format!("{path}{query}")).await.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        let errors = problem["errors"].as_array().unwrap().iter();
+        let found: Vec<&Value> = errors.map(|error| &error["pointer"]).collect();
+        assert_eq!(found, pointers, "{problem}");
+    }
+    let full = world.get(path).await;
+    assert_eq!((full.status.as_u16(), full.header("retry-after")), (503, "1"));
+    assert!(world.fake.watched.lock().is_empty(), "nothing is watched for it");
+    let world = World::new(Limits::default()).await;
+    world.fake.answers(|question| {
+        Err(EvaluateError::NotFound { suggestions: vec![], detail: question.name.clone() })
+    });
+    let answer = world.get("/api/metrics/nothing/stream").await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (404, &json!("metric_not_found")));
 }

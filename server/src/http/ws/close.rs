@@ -1,9 +1,9 @@
 //! How a WebSocket ends: each end has its code, and the socket stays open for a moment, until the
 //! client has read it. Closing a socket with unread bytes would lose the code.
 
-use super::messages::error_message;
 use super::{LONGEST, Socket};
 use crate::http::codes::Code;
+use crate::http::error_message::error_message;
 use futures_util::{SinkExt, StreamExt};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,7 +89,9 @@ pub(super) fn received_text(
 pub(super) async fn close_socket(socket: &mut Socket, close: Close) {
     let Close { code, error: named, detail } = close;
     let told = match named {
-        Some(named) => socket.feed(Message::text(error_message(None, named, detail, &[]))).await,
+        Some(named) => {
+            socket.feed(Message::text(error_message(None, named.word(), detail, &[]))).await
+        }
         None => Ok(()),
     };
     let frame = CloseFrame { code: code.into(), reason: detail.into() };

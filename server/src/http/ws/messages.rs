@@ -5,10 +5,15 @@
 //! elsewhere.
 
 use crate::http::codes::Code;
+use crate::http::error_message::error_message;
 use crate::http::event_filter;
-use crate::http::json_members::{self, push_text};
+use crate::http::json_members;
+use crate::http::live::{LONGEST_PACE_MS, USUAL_PACE};
+use crate::http::metric_request;
+use crate::http::problem::Problem;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::time::Duration;
 use tally_engine::engine::FeedFilter;
 use tally_engine::event::Position;
 use tally_plugin::ask::Fault;
@@ -39,16 +44,29 @@ pub(super) enum Said {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     /// A metric.
-    Metric,
+    Metric(MetricTopic),
     /// Events.
     Events { filter: FeedFilter, since: Option<Position> },
+}
+
+/// A question that is to be watched.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MetricTopic {
+    /// Name of the metric.
+    pub(super) name: String,
+    /// The params as they were written.
+    pub(super) params: String,
+    /// Whether names are wanted beside ids.
+    pub(super) names: bool,
+    /// The least time between two updates.
+    pub(super) min_interval: Duration,
 }
 
 /// Why a message is not followed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MessageFault {
     id: Option<Box<str>>,
-    code: Code,
+    code: Cow<'static, str>,
     detail: String,
     errors: Vec<Fault>,
 }
@@ -57,10 +75,11 @@ type MessageMembers<'a> = [(Cow<'a, str>, &'a RawValue)];
 
 impl MessageFault {
     pub(super) fn new(id: Option<&str>, code: Code, detail: impl Into<String>) -> Self {
-        MessageFault { id: id.map(Box::from), code, detail: detail.into(), errors: Vec::new() }
+        let (id, code) = (id.map(Box::from), code.word().into());
+        MessageFault { id, code, detail: detail.into(), errors: Vec::new() }
     }
 
-    fn because(id: Option<&str>, code: Code, errors: Vec<Fault>) -> MessageFault {
+    pub(super) fn because(id: Option<&str>, code: Code, errors: Vec<Fault>) -> MessageFault {
         let detail = match errors.as_slice() {
             [one] => format!("{} {}", one.pointer, one.detail),
             many => format!("{} faults", many.len()),
@@ -68,35 +87,20 @@ impl MessageFault {
         MessageFault { errors, ..MessageFault::new(id, code, detail) }
     }
 
-    /// As it is sent.
-    pub(super) fn message(&self) -> String {
-        error_message(self.id.as_deref(), self.code, &self.detail, &self.errors)
-    }
-}
-
-/// An `error` message.
-pub(super) fn error_message(
-    id: Option<&str>,
-    code: Code,
-    detail: &str,
-    errors: &[Fault],
-) -> String {
-    let mut text = String::from("{\"type\":\"error\"");
-    for (key, value) in [("id", id), ("code", Some(code.word())), ("detail", Some(detail))] {
-        if let Some(value) = value {
-            text.push(',');
-            push_text(&mut text, key);
-            text.push(':');
-            push_text(&mut text, value);
+    /// What the engine refused, without paths.
+    pub(super) fn refused(id: &str, problem: &Problem) -> MessageFault {
+        MessageFault {
+            id: Some(id.into()),
+            code: problem.code().to_owned().into(),
+            detail: problem.detail().to_owned(),
+            errors: problem.errors().to_vec(),
         }
     }
-    if !errors.is_empty() {
-        text.push_str(",\"errors\":");
-        // Faults always serialise.
-        text.push_str(&serde_json::to_string(errors).unwrap_or_else(|_| "[]".into()));
+
+    /// As it is sent.
+    pub(super) fn message(&self) -> String {
+        error_message(self.id.as_deref(), &self.code, &self.detail, &self.errors)
     }
-    text.push('}');
-    text
 }
 
 /// Reads a message.
@@ -157,7 +161,7 @@ fn topic(members: &MessageMembers<'_>, id: &str) -> Result<Topic, MessageFault> 
             Err(MessageFault::because(Some(id), Code::InvalidRequest, of_events))
         }
         (Some(metric), None) => match text_of(metric) {
-            Some(_) => Ok(Topic::Metric),
+            Some(name) => metric_topic(members, id, name).map(Topic::Metric),
             None => refused("`metric` must be a text"),
         },
         (None, Some(_)) if !of_metric.is_empty() => {
@@ -173,6 +177,36 @@ fn topic(members: &MessageMembers<'_>, id: &str) -> Result<Topic, MessageFault> 
             Ok(Topic::Events { filter, since })
         }
     }
+}
+
+/// The engine judges whether the params suit the metric.
+fn metric_topic(
+    members: &MessageMembers<'_>,
+    id: &str,
+    name: String,
+) -> Result<MetricTopic, MessageFault> {
+    let names = member(members, "expand").map_or(Some(false), |value| {
+        let wanted: Option<Vec<String>> = serde_json::from_str(value.get()).ok();
+        let wanted = wanted.filter(|wanted| wanted.iter().all(|wanted| wanted == "names"));
+        wanted.map(|wanted| !wanted.is_empty())
+    });
+    let min_interval = member(members, "min_interval_ms").map_or(Some(USUAL_PACE), |value| {
+        let ms = metric_request::parse_natural(value).filter(|ms| *ms <= LONGEST_PACE_MS);
+        ms.map(Duration::from_millis)
+    });
+    if let (Some(names), Some(min_interval)) = (names, min_interval) {
+        let params = member(members, "params").map_or("{}", RawValue::get).to_owned();
+        return Ok(MetricTopic { name, params, names, min_interval });
+    }
+    let mut faults = Vec::new();
+    let mut add = |key: &str, detail: String| faults.push(metric_request::key_fault(key, detail));
+    if names.is_none() {
+        add("expand", "is not an array of \"names\", the only value".into());
+    }
+    if min_interval.is_none() {
+        add("min_interval_ms", format!("is not an integer from 0 to {LONGEST_PACE_MS}"));
+    }
+    Err(MessageFault::because(Some(id), Code::InvalidRequest, faults))
 }
 
 fn position(value: &RawValue, id: &str) -> Result<Position, MessageFault> {
@@ -227,10 +261,10 @@ mod tests {
     use super::*;
     use tally_plugin::read::Id;
 
-    fn code(text: &str) -> (&'static str, Option<Box<str>>, Vec<String>) {
+    fn code(text: &str) -> (Cow<'static, str>, Option<Box<str>>, Vec<String>) {
         let fault = parse(text).unwrap_err();
         let pointers = fault.errors.into_iter().map(|error| error.pointer);
-        (fault.code.word(), fault.id, pointers.collect())
+        (fault.code, fault.id, pointers.collect())
     }
 
     #[test]
@@ -251,7 +285,16 @@ mod tests {
             Ok(Said::Subscribe { id: "e".into(), topic: Topic::Events { filter, since } })
         );
         let metric = r#"{"type":"subscribe","id":"a","metric":"m","params":{"limit":5},"expand":["names"],"min_interval_ms":250}"#;
-        assert_eq!(parse(metric), Ok(Said::Subscribe { id: "a".into(), topic: Topic::Metric }));
+        let topic = |params: &str, names, ms| {
+            let (name, params) = ("m".into(), params.into());
+            let min_interval = Duration::from_millis(ms);
+            Topic::Metric(MetricTopic { name, params, names, min_interval })
+        };
+        let topic_a = topic("{\"limit\":5}", true, 250);
+        assert_eq!(parse(metric), Ok(Said::Subscribe { id: "a".into(), topic: topic_a }));
+        let least = r#"{"type":"subscribe","id":"b","metric":"m","min_interval_ms":1e2}"#;
+        let topic_b = topic("{}", false, 100);
+        assert_eq!(parse(least), Ok(Said::Subscribe { id: "b".into(), topic: topic_b }));
     }
 
     #[test]
@@ -288,6 +331,12 @@ mod tests {
                 &["/params", "/expand"],
             ),
             (
+                r#"{"type":"subscribe","id":"a","metric":"m","expand":["x"],"min_interval_ms":-1}"#,
+                "invalid_request",
+                Some("a"),
+                &["/expand", "/min_interval_ms"],
+            ),
+            (
                 r#"{"type":"subscribe","id":"a","events":{"user_ids":1}}"#,
                 "invalid_params",
                 Some("a"),
@@ -307,7 +356,7 @@ mod tests {
             ),
         ] {
             let pointers = pointers.iter().map(ToString::to_string).collect::<Vec<_>>();
-            assert_eq!(code(text), (code_of, id.map(Box::from), pointers), "{text}");
+            assert_eq!(code(text), (code_of.into(), id.map(Box::from), pointers), "{text}");
         }
         let fault = parse(r#"{"type":"ping","x":1}"#).unwrap_err();
         assert_eq!(

@@ -1,16 +1,17 @@
 //! `/ws`: every new event from now on, subscriptions, and what changes with plugins.
 //!
 //! Here is the way from a request to a socket; `session` serves it. What clients say is read in
-//! `messages`, what they listen to waits in `subscriptions`, `notices` tells them of plugins, and
-//! `close` has the ends. A slow client costs others nothing: listeners lose the oldest events and
-//! are told, and nothing else waits for a socket but what is being written. Subscriptions to
-//! metrics are not part of this version: they get an `error`.
+//! `messages`, what they listen to and watch waits in `subscriptions`, `update_frames` has the form
+//! of updates, `notices` tells them of plugins, and `close` has the ends. A slow client costs others
+//! nothing: listeners lose the oldest events and are told, of the answers to a question the newest
+//! wins, and nothing else waits for a socket but what is being written.
 
 mod close;
 mod messages;
 mod notices;
 mod session;
 mod subscriptions;
+mod update_frames;
 
 pub(crate) use notices::PluginNotices;
 

@@ -4,25 +4,24 @@
 //! client that sends more than [`Allowance`] allows is closed.
 
 use super::close::{End, FAREWELL, GOING_AWAY, TOO_MANY, TOO_SLOW, close_socket, received_text};
-use super::messages::{self, MessageFault, Said, Topic};
+use super::messages::{self, MessageFault, MetricTopic, Said, Topic};
 use super::notices::{NoticeListener, PluginNotices};
-use super::subscriptions::{Ready, Subscriptions};
+use super::subscriptions::{Ready, ReadyItems, Subscriptions};
+use super::update_frames::update_frames;
 use super::{AT_ONCE, PER_SECOND, Socket};
 use crate::http::codes::Code;
+use crate::http::error_message::problem_message;
 use crate::http::feed_messages::feed_message;
 use crate::http::json_members::push_text;
-use crate::http::{App, Phase, wait_for_stop};
+use crate::http::live::{LiveAnswers, PacedUpdate, PacedUpdates, update_head};
+use crate::http::{App, Phase, metric_request, wait_for_stop};
 use futures_util::{SinkExt, StreamExt};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tally_engine::engine::{FeedFilter, MetricState};
-use tally_engine::event::Position;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::Message;
-
-/// What metrics are answered for now.
-const NO_METRICS: &str = "subscriptions to metrics are not part of this version";
 
 pub(super) struct Session {
     socket: Socket,
@@ -69,7 +68,7 @@ impl Session {
         // Listens before it reads the position, so that no event is missed in between.
         if !silent {
             let feed = self.app.engine.listen(FeedFilter::default(), None);
-            self.subscriptions.wait(None, feed.map_err(|_| End::Close(GOING_AWAY))?);
+            self.subscriptions.listen(None, feed.map_err(|_| End::Close(GOING_AWAY))?);
         }
         let hello = hello_message(&self.app);
         self.write(&[hello]).await?;
@@ -122,22 +121,12 @@ impl Session {
                     return Err(MessageFault::new(Some(&id), Code::UnknownId, detail));
                 }
             }
-            Said::Subscribe { id, topic: Topic::Metric } => {
-                return Err(MessageFault::new(Some(&id), Code::NotAvailable, NO_METRICS));
-            }
-            Said::Subscribe { id, topic: Topic::Events { filter, since } } => {
-                self.subscribe(&id, filter, since)?;
-            }
+            Said::Subscribe { id, topic } => self.subscribe(&id, topic)?,
         }
         Ok(None)
     }
 
-    fn subscribe(
-        &mut self,
-        id: &str,
-        filter: FeedFilter,
-        since: Option<Position>,
-    ) -> Result<(), MessageFault> {
+    fn subscribe(&mut self, id: &str, topic: Topic) -> Result<(), MessageFault> {
         let refused = |code, detail: String| Err(MessageFault::new(Some(id), code, detail));
         let most = self.app.limits.subscriptions;
         if self.subscriptions.contains(id) {
@@ -150,16 +139,58 @@ impl Session {
             );
             return refused(Code::TooManySubscriptions, detail);
         }
-        match self.app.engine.listen(filter, since) {
-            Ok(listener) => self.subscriptions.wait(Some(id.into()), listener),
-            Err(full) => return refused(Code::Overloaded, full.to_string()),
+        match topic {
+            Topic::Events { filter, since } => match self.app.engine.listen(filter, since) {
+                Ok(listener) => self.subscriptions.listen(Some(id.into()), listener),
+                Err(full) => return refused(Code::Overloaded, full.to_string()),
+            },
+            Topic::Metric(topic) => {
+                let updates = self.watch(id, topic)?;
+                self.subscriptions.watch(id.into(), Box::new(updates));
+            }
         }
         Ok(())
     }
 
-    /// Sends what a listener has, and lets it wait again.
+    fn watch(&self, id: &str, topic: MetricTopic) -> Result<PacedUpdates, MessageFault> {
+        let MetricTopic { name, params, names, min_interval } = topic;
+        let asked = metric_request::with_params(name, &params, names)
+            .map_err(|fault| MessageFault::because(Some(id), Code::InvalidParams, vec![fault]))?;
+        let watched = LiveAnswers::watch(&self.app, &asked, min_interval);
+        let handle = watched.map_err(|problem| MessageFault::refused(id, &problem))?;
+        Ok(PacedUpdates::new(handle, min_interval))
+    }
+
+    /// Sends what a subscription has, and lets it wait again.
     async fn show(&mut self, ready: Ready) -> Result<(), End> {
-        let Ready { id, listener, items, ended } = ready;
+        match ready {
+            Ready::Items(items) => self.show_items(items).await,
+            Ready::Update { update: None, .. } => Err(End::Close(GOING_AWAY)),
+            Ready::Update { id, updates, update: Some(update) } => {
+                self.show_update(&id, update).await?;
+                self.subscriptions.watch(id, updates);
+                Ok(())
+            }
+        }
+    }
+
+    async fn show_update(&mut self, id: &str, update: PacedUpdate) -> Result<(), End> {
+        let (seq, body) = match update {
+            PacedUpdate::Answer { seq, body } => (seq, body),
+            PacedUpdate::Refused(problem) => {
+                return self.write(&[problem_message(Some(id), &problem)]).await;
+            }
+        };
+        let limit = self.app.limits.socket_write;
+        // A slow socket that takes one part after the other is not blocked.
+        for frame in update_frames(update_head(Some(id), seq), &body.members) {
+            ended_write(timeout(limit, self.socket.feed(frame)).await)?;
+        }
+        ended_write(timeout(limit, self.socket.flush()).await)
+    }
+
+    async fn show_items(&mut self, ready: ReadyItems) -> Result<(), End> {
+        let ReadyItems { id, listener, items, ended } = ready;
         if ended {
             return Err(End::Close(GOING_AWAY));
         }
@@ -171,7 +202,7 @@ impl Session {
             socket.flush().await
         });
         ended_write(written.await)?;
-        self.subscriptions.wait(id, listener);
+        self.subscriptions.listen(id, listener);
         Ok(())
     }
 

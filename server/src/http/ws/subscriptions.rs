@@ -1,9 +1,10 @@
-//! What one socket listens to: the events of a bare connection, and its subscriptions by their ids.
+//! What one socket listens to: the events of a bare connection, and its subscriptions to events and
+//! to metrics by their ids.
 //!
-//! Each waits by itself for what it has to send; what is ready first comes first. A listener is out
-//! of here while its items are written, so that it takes no more than the socket does.
-//! Subscriptions to metrics will wait beside them.
+//! Each waits by itself for what it has to send; what is ready first comes first. One is out of here
+//! while its items or its update are written, so that it takes no more than the socket does.
 
+use crate::http::live::{PacedUpdate, PacedUpdates};
 use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
@@ -23,10 +24,24 @@ pub(super) struct Subscriptions {
 }
 
 /// What is to be sent, and who has it.
-pub(super) struct Ready {
+pub(super) enum Ready {
+    /// Of the feed.
+    Items(ReadyItems),
+    /// Of a metric.
+    Update {
+        id: Arc<str>,
+        /// Goes on with [`Subscriptions::watch`].
+        updates: Box<PacedUpdates>,
+        /// `None`: the engine has stopped.
+        update: Option<PacedUpdate>,
+    },
+}
+
+/// Items of the feed.
+pub(super) struct ReadyItems {
     /// Of the subscription; `None`: the bare connection's.
     pub(super) id: Option<Arc<str>>,
-    /// Goes on with [`Subscriptions::wait`].
+    /// Goes on with [`Subscriptions::listen`].
     pub(super) listener: FeedListener,
     /// At least one, unless the feed has ended.
     pub(super) items: Vec<FeedItem>,
@@ -46,14 +61,25 @@ impl Subscriptions {
     }
 
     /// Waits for what a listener has to send; it replaces the one of that id.
-    pub(super) fn wait(&mut self, id: Option<Arc<str>>, mut listener: FeedListener) {
-        let of = id.clone();
-        let (wait, end) = abortable(async move {
+    pub(super) fn listen(&mut self, id: Option<Arc<str>>, mut listener: FeedListener) {
+        self.wait(id.clone(), async move {
             let mut items = Vec::new();
             let ended = !listener.next(TOGETHER, &mut items).await;
-            Ready { id, listener, items, ended }
+            Ready::Items(ReadyItems { id, listener, items, ended })
         });
-        if let Some(id) = of {
+    }
+
+    /// Waits for the next update of a question; it replaces the one of that id.
+    pub(super) fn watch(&mut self, id: Arc<str>, mut updates: Box<PacedUpdates>) {
+        self.wait(Some(Arc::clone(&id)), async move {
+            let update = updates.next().await;
+            Ready::Update { id, updates, update }
+        });
+    }
+
+    fn wait(&mut self, id: Option<Arc<str>>, ready: impl Future<Output = Ready> + Send + 'static) {
+        let (wait, end) = abortable(ready);
+        if let Some(id) = id {
             self.by_id.insert(id, end);
         }
         self.waiting.push(Box::pin(wait));
@@ -100,23 +126,30 @@ mod tests {
         feed.publish(0, next, vec![new]);
     }
 
+    fn items(ready: Ready) -> ReadyItems {
+        match ready {
+            Ready::Items(items) => items,
+            Ready::Update { .. } => panic!("nothing is watched"),
+        }
+    }
+
     #[tokio::test]
     async fn subscriptions_are_ready_by_themselves_and_end_by_their_id() {
         let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
         let mut subscriptions = Subscriptions::default();
         assert!(subscriptions.next().now_or_never().is_none());
         for id in [None, Some("a"), Some("b")] {
-            subscriptions.wait(id.map(Arc::from), feed.listen(FeedFilter::default()));
+            subscriptions.listen(id.map(Arc::from), feed.listen(FeedFilter::default()));
         }
         assert!(subscriptions.contains("a") && !subscriptions.contains("c"));
         assert!(subscriptions.next().now_or_never().is_none());
         show(&feed, 1);
         let mut ids = Vec::new();
         for _ in 0..3 {
-            let ready = subscriptions.next().await;
+            let ready = items(subscriptions.next().await);
             assert!(ready.items.len() == 1 && !ready.ended);
             ids.push(ready.id.clone());
-            subscriptions.wait(ready.id, ready.listener);
+            subscriptions.listen(ready.id, ready.listener);
         }
         ids.sort();
         assert_eq!(ids, [None, Some("a".into()), Some("b".into())]);
@@ -124,7 +157,7 @@ mod tests {
         show(&feed, 2);
         assert!(subscriptions.end("a") && !subscriptions.end("a"));
         for _ in 0..2 {
-            let ready = subscriptions.next().await;
+            let ready = items(subscriptions.next().await);
             assert_ne!(ready.id.as_deref(), Some("a"));
         }
         assert!(subscriptions.next().now_or_never().is_none());

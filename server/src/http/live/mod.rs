@@ -1,0 +1,277 @@
+//! Answers that are watched, each made ready once for all who watch it, whatever way they do.
+//!
+//! For each question (metric, params, with names or without) one task takes what the engine
+//! publishes, adds what the catalogue knows, and writes result, meta and warnings as one text with
+//! its tag. Whoever watches has the newest of these and shares its bytes; how often it sends one is
+//! its own care (`pace`), and nothing waits for it. The task ends with the last who watches.
+//!
+//! Bounds: the questions are the engine's, [`AT_ONCE`] answers are worked on at a time, and texts
+//! are taken from the share of memory for what is watched, for as long as a socket writes them.
+//! Where there is no room the problem `overloaded` is told, and the answer is tried again after
+//! [`AGAIN`]. No position is promised here that the engine did not state.
+
+mod pace;
+
+pub(crate) use pace::{PacedUpdate, PacedUpdates};
+
+use super::App;
+use super::codes::Code;
+use super::complete_answer::CompleteAnswer;
+use super::json_members::push_text;
+use super::metric_request::MetricRequest;
+use super::problem::Problem;
+use axum::http::HeaderValue;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tally_engine::engine::{LiveAnswer, LiveQuestion, WatchRequest};
+use tally_engine::event::Position;
+use tally_engine::memory::Held;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until};
+
+/// The least time between two updates, for who does not say.
+pub(crate) const USUAL_PACE: Duration = Duration::from_millis(250);
+
+/// The longest time that anybody may ask for.
+pub(crate) const LONGEST_PACE_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Answers that are worked on at a time.
+const AT_ONCE: usize = 16;
+
+/// When an answer for which there was no room is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Behind the members of an answer in an `update` message.
+pub(crate) const UPDATE_END: &str = "}";
+
+/// The questions that are watched.
+pub(crate) struct LiveAnswers {
+    shared: Mutex<HashMap<LiveKey, Arc<UpdateSender>>>,
+    at_work: Semaphore,
+}
+
+/// Questions with one key have one answer and one tag.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct LiveKey {
+    name: String,
+    params: String,
+    names: bool,
+}
+
+type UpdateSender = watch::Sender<Option<LiveUpdate>>;
+
+/// An answer, or why there is none now.
+pub(crate) type LiveUpdate = Result<Arc<LiveBody>, Arc<Problem>>;
+
+/// An answer as it is sent.
+pub(crate) struct LiveBody {
+    /// That of the same answer to a GET.
+    pub(crate) tag: HeaderValue,
+    /// `"result":…,"meta":{…},"warnings":[…]`, on one line.
+    pub(crate) members: Bytes,
+    position: Position,
+    as_of: i64,
+}
+
+/// One who watches a question, until it is dropped.
+pub(crate) struct LiveHandle {
+    updates: watch::Receiver<Option<LiveUpdate>>,
+    /// Says to the engine how often an update is wanted.
+    _interest: LiveQuestion,
+}
+
+impl Default for LiveAnswers {
+    fn default() -> LiveAnswers {
+        LiveAnswers { shared: Mutex::default(), at_work: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl LiveAnswers {
+    /// Watches a question, with at least so much time between two updates.
+    ///
+    /// # Errors
+    /// Nothing is watched: what the engine refuses, without paths.
+    pub(crate) fn watch(
+        app: &Arc<App>,
+        asked: &MetricRequest,
+        min_interval: Duration,
+    ) -> Result<LiveHandle, Problem> {
+        let ask = |min_interval| {
+            let question = &asked.question;
+            let (name, params) = (question.name.clone(), question.params.clone());
+            let watched = app.engine.watch(&WatchRequest { name, params, min_interval });
+            watched.map_err(|fault| without_paths(app, fault.into()))
+        };
+        let interest = ask(min_interval)?;
+        let key = LiveKey {
+            name: asked.question.name.clone(),
+            params: asked.canonical_params(),
+            names: asked.names,
+        };
+        let mut shared = app.live.shared.lock();
+        let updates = match shared.get(&key) {
+            Some(updates) => {
+                let mut updates = updates.subscribe();
+                updates.mark_changed();
+                updates
+            }
+            None => {
+                // Those who watch say how often; the task takes what is published for them.
+                let question = ask(Duration::MAX)?;
+                let (updates, first) = watch::channel(None);
+                let updates = Arc::new(updates);
+                shared.insert(key.clone(), Arc::clone(&updates));
+                let task = LiveTask { app: Arc::clone(app), key, asked: asked.again(), updates };
+                tokio::spawn(task.run(question));
+                first
+            }
+        };
+        Ok(LiveHandle { updates, _interest: interest })
+    }
+
+    /// How many questions are watched.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.shared.lock().len()
+    }
+}
+
+impl LiveBody {
+    /// Whether this answer was not made before one of this position and time.
+    pub(crate) fn is_since(&self, position: &Position, as_of: i64) -> bool {
+        if self.position == *position {
+            return self.as_of >= as_of;
+        }
+        self.position.reaches(position)
+    }
+}
+
+impl LiveHandle {
+    /// The newest update, once it is one that this has not returned; `None`: the engine has
+    /// stopped. May be cancelled.
+    pub(crate) async fn changed(&mut self) -> Option<LiveUpdate> {
+        loop {
+            self.updates.changed().await.ok()?;
+            let newest = self.newest();
+            if newest.is_some() {
+                return newest;
+            }
+        }
+    }
+
+    /// The newest update.
+    fn newest(&mut self) -> Option<LiveUpdate> {
+        self.updates.borrow_and_update().clone()
+    }
+}
+
+/// What an `update` message begins with, up to the members of the answer; `id`: of the
+/// subscription, if it has one.
+pub(crate) fn update_head(id: Option<&str>, seq: u64) -> String {
+    let mut text = String::from("{\"type\":\"update\"");
+    if let Some(id) = id {
+        text.push_str(",\"id\":");
+        push_text(&mut text, id);
+    }
+    // Writing to a text does not fail.
+    let _ = write!(text, ",\"seq\":{seq},");
+    text
+}
+
+fn without_paths(app: &App, mut problem: Problem) -> Problem {
+    problem.redact(&app.redactor);
+    problem
+}
+
+/// What makes the answers to one question ready.
+struct LiveTask {
+    app: Arc<App>,
+    key: LiveKey,
+    asked: MetricRequest,
+    updates: Arc<UpdateSender>,
+}
+
+impl LiveTask {
+    async fn run(self, mut question: LiveQuestion) {
+        // When what is published is tried again, if it is to be.
+        let mut again: Option<Instant> = None;
+        loop {
+            let answer = tokio::select! {
+                () = self.updates.closed() => {
+                    if self.is_over() {
+                        return;
+                    }
+                    continue;
+                }
+                answer = question.changed() => answer,
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    question.latest()
+                }
+            };
+            // The engine has stopped.
+            let Some(answer) = answer else { return };
+            let update = match self.body(&answer).await {
+                Ok(body) => Ok(Arc::new(body)),
+                Err(problem) => Err(Arc::new(without_paths(&self.app, problem))),
+            };
+            // What the engine refuses, it tries again by itself.
+            let is_full = |problem: &Arc<Problem>| problem.is(Code::Overloaded);
+            let is_ours = answer.outcome.is_ok() && update.as_ref().is_err_and(is_full);
+            again = is_ours.then(|| Instant::now() + AGAIN);
+            self.updates.send_replace(Some(update));
+        }
+    }
+
+    /// Whether nobody watches any more; then nobody can join those any more either.
+    fn is_over(&self) -> bool {
+        let mut shared = self.app.live.shared.lock();
+        let is_over = self.updates.receiver_count() == 0;
+        if is_over {
+            shared.remove(&self.key);
+        }
+        is_over
+    }
+
+    async fn body(&self, answer: &LiveAnswer) -> Result<LiveBody, Problem> {
+        let evaluated = answer.outcome.clone()?;
+        let (position, as_of) = (evaluated.position.clone(), evaluated.as_of);
+        let _place = self.app.live.at_work.acquire().await;
+        let complete = CompleteAnswer::new(&self.app, self.asked.again(), evaluated).await?;
+        let (complete, tag) = complete.tagged(None).await?;
+        let text = complete.into_members(answer.woken).await?;
+        let held = self.app.limits.watched.take(text.len() as u64).map_err(|_| {
+            Problem::overloaded(
+                "what waits for sockets takes as much memory as it may, which is a share of \
+                 [limits] memory",
+            )
+        })?;
+        let members = Bytes::from_owner(HeldText { text, _held: held });
+        Ok(LiveBody { tag, members, position, as_of })
+    }
+}
+
+impl Drop for LiveTask {
+    fn drop(&mut self) {
+        let mut shared = self.app.live.shared.lock();
+        // Another task may have its key by now.
+        if shared.get(&self.key).is_some_and(|updates| Arc::ptr_eq(updates, &self.updates)) {
+            shared.remove(&self.key);
+        }
+    }
+}
+
+/// A text that holds its memory until the last who sends it is done.
+struct HeldText {
+    text: String,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldText {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}

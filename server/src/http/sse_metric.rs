@@ -1,0 +1,88 @@
+//! `GET /api/metrics/{name}/stream`: the answer to a question, and another one whenever it changes,
+//! as server-sent events: the updates of a subscription on `/ws`.
+//!
+//! The id of each is the tag of its answer, so that a browser that connects again gets the answer
+//! only if it is another one by then. Why there is no answer is told without an id.
+
+use super::connection::Connection;
+use super::error_message::problem_message;
+use super::live::{
+    LONGEST_PACE_MS, LiveAnswers, PacedUpdate, PacedUpdates, UPDATE_END, USUAL_PACE, update_head,
+};
+use super::metric_request::MetricRequest;
+use super::metrics::name_in;
+use super::problem::Problem;
+use super::question_query::QuestionQuery;
+use super::{App, etag, sse};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream, unfold};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The known keys of the query.
+const KEYS: [&str; 3] = ["params", "expand", "min_interval_ms"];
+
+/// What ends a message.
+const END: &str = "\n\n";
+
+pub(crate) async fn stream(
+    State(app): State<Arc<App>>,
+    connection: Option<Extension<Arc<Connection>>>,
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (asked, min_interval) = parse(name_in(name)?, query)?;
+    let place = Arc::clone(&app.sockets)
+        .try_acquire_owned()
+        .map_err(|_| Problem::overloaded("too many WebSockets and streams are open"))?;
+    let handle = LiveAnswers::watch(&app, &asked, min_interval)?;
+    // An id that is none of these is no reason to refuse: there is an answer for everybody.
+    let last = sse::last_id(&headers).unwrap_or_default();
+    let known = etag::of_id(last);
+    let id = if known.is_some() { last } else { "" };
+    let updates = PacedUpdates::new(handle, min_interval).knowing(known);
+    Ok(sse::respond(&app, connection.as_deref(), place, id, messages(updates)))
+}
+
+fn parse(
+    name: String,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<(MetricRequest, Duration), Problem> {
+    let mut query = QuestionQuery::new(query, &KEYS)?;
+    let names = query.names();
+    let ms = query.get("min_interval_ms").map_or(Some(USUAL_PACE), |text| {
+        let ms = text.parse::<u64>().ok().filter(|ms| *ms <= LONGEST_PACE_MS);
+        ms.map(Duration::from_millis)
+    });
+    if ms.is_none() {
+        let detail = format!("is not an integer from 0 to {LONGEST_PACE_MS}");
+        query.fault("min_interval_ms", &detail);
+    }
+    // What is no number was noted as a fault.
+    Ok((query.finish(name, names)?, ms.unwrap_or(USUAL_PACE)))
+}
+
+fn messages(updates: PacedUpdates) -> BoxStream<'static, Bytes> {
+    let next = async |mut updates: PacedUpdates| {
+        let parts = match updates.next().await? {
+            PacedUpdate::Answer { seq, body } => {
+                let id = etag::id_of(&body.tag);
+                let head = format!("id: {id}\ndata: {}", update_head(None, seq));
+                let end = format!("{UPDATE_END}{END}");
+                // The text that all share is not copied.
+                vec![Bytes::from(head), body.members.clone(), Bytes::from(end)]
+            }
+            PacedUpdate::Refused(problem) => {
+                vec![sse::message(None, &problem_message(None, &problem))]
+            }
+        };
+        Some((stream::iter(parts), updates))
+    };
+    unfold(updates, next).flatten().boxed()
+}
