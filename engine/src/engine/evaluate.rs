@@ -11,6 +11,8 @@
 
 mod together;
 
+pub use together::TOGETHER_LIMIT;
+
 use super::catalog::ServedRevision;
 use super::notices::{events_failed, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question, StateUnavailable};

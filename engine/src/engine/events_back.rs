@@ -1,9 +1,9 @@
 //! Events that were, backwards from a position; and one record as it came, with its verdict.
 //!
-//! Everything here reads the log anew and judges by today's `[events]`. A page reads only so far:
-//! what it has found by then is the answer, and says where the next one goes on. It shows accepted
-//! records as the log holds them; whether one repeats another is told of a single record only, for
-//! which all of the dedupe window before it is read.
+//! Everything here reads the log anew and judges by today's `[events]`. A page reads only so far
+//! and so long: what it has found by then is the answer, and says where the next one goes on. It
+//! shows accepted records as the log holds them; whether one repeats another is told of a single
+//! record only, for which all of the dedupe window before it is read.
 
 use super::{Engine, ReadLogError};
 use crate::decode::{Decoder, DedupeWindow, FeedFields, MAX_RECORDS};
@@ -29,6 +29,9 @@ const WAITING_BYTES: usize = 16 << 20;
 /// Records of a partition that are read first, and at most, at a time.
 const FIRST_STEP: u64 = 256;
 const LONGEST_STEP: u64 = 8_192;
+
+/// Bytes of records that are read at a time, and at most a batch more: beyond it fewer records are.
+const STEP_BYTES: usize = 8 << 20;
 
 /// How long the dedupe window before a record may be read for.
 const WINDOW_TIME: Duration = Duration::from_secs(5);
@@ -60,7 +63,8 @@ pub struct PastEvent {
 /// Some events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventPage {
-    /// Newest first by their records' timestamps; in a partition always in the order of the log.
+    /// Newest first by their records' timestamps; in a partition always in the order of the log. If
+    /// not even a little of each partition could be read in time: of those that were read.
     pub events: Vec<PastEvent>,
     /// `before` of the next page; `None`: there is nothing before these.
     pub next: Option<Position>,
@@ -108,7 +112,8 @@ impl Engine {
     /// # Errors
     /// [`ReadLogError::Log`].
     pub fn events_before(&self, request: &PageRequest) -> Result<EventPage, ReadLogError> {
-        let left = PageBudget { records: RECORDS, until: Instant::now() + PAGE_TIME };
+        let until = Instant::now() + PAGE_TIME;
+        let left = PageBudget { records: RECORDS, until, step_bytes: STEP_BYTES };
         Ok(page(&*self.log, &self.checker, request, left)?)
     }
 
@@ -126,6 +131,7 @@ impl Engine {
 struct PageBudget {
     records: u64,
     until: Instant,
+    step_bytes: usize,
 }
 
 /// Reads partitions backwards.
@@ -136,6 +142,8 @@ struct BackwardReader<'a> {
     left: PageBudget,
     /// Bytes of events of one partition that may wait.
     waiting: usize,
+    /// Whether something was read for this page: until then its time does not end it.
+    any: bool,
 }
 
 /// A partition that is read backwards.
@@ -150,6 +158,11 @@ struct BackwardPart {
 }
 
 impl BackwardPart {
+    /// Whether its newest event, or that there is none, is still to be found.
+    fn is_open(&self) -> bool {
+        self.ready.is_empty() && self.unread > self.start
+    }
+
     /// Where the next page goes on.
     fn next(&self) -> u64 {
         self.ready.back().map_or(self.unread, |event| event.next)
@@ -179,20 +192,20 @@ fn page(
         })
         .collect();
     let waiting = WAITING_BYTES / parts.len().max(1);
-    let mut reader = BackwardReader { log, decoder, filter: &request.filter, left, waiting };
+    let filter = &request.filter;
+    let mut reader = BackwardReader { log, decoder, filter, left, waiting, any: false };
+    let begun: Vec<u64> = parts.iter().map(BackwardPart::next).collect();
     let (mut page, mut bytes) = (EventPage::default(), 0);
     while page.events.len() < request.limit && bytes < PAGE_BYTES {
         // Which one is the newest is known once the newest of each partition is.
-        let mut known = true;
-        for part in &mut parts {
-            known &= reader.fill(part)?;
-        }
+        let known = reader.fill(&mut parts)?;
+        // A page that stood where it began would be read again and again.
+        let stands = !known && parts.iter().map(BackwardPart::next).eq(begun.iter().copied());
         let newest = parts.iter_mut().max_by_key(|part| {
             part.ready.back().map(|event| (event.timestamp_ms, Reverse(part.partition)))
         });
-        let Some(event) = newest.filter(|_| known).and_then(|part| part.ready.pop_back()) else {
-            break;
-        };
+        let newest = newest.filter(|_| known || stands);
+        let Some(event) = newest.and_then(|part| part.ready.pop_back()) else { break };
         bytes += event.event.len();
         page.events.push(event);
     }
@@ -204,30 +217,53 @@ fn page(
 }
 
 impl BackwardReader<'_> {
-    /// Reads until the newest event of a partition is known, or that there is none. Returns whether
-    /// it is.
-    fn fill(&mut self, part: &mut BackwardPart) -> Result<bool, LogError> {
-        while part.ready.is_empty() && part.unread > part.start {
-            let spent = self.left.records == 0 || Instant::now() >= self.left.until;
-            // Each partition is read a little for each page, so that pages always come to an end.
-            if spent && part.step > FIRST_STEP {
-                return Ok(false);
+    /// Reads until the newest event of each partition is known, or that there is none, a step of
+    /// each in turn. Returns whether it is.
+    fn fill(&mut self, parts: &mut [BackwardPart]) -> Result<bool, LogError> {
+        loop {
+            let mut read = false;
+            for part in parts.iter_mut().filter(|part| part.is_open()) {
+                // Each partition is read a little for each page, so that pages always come to an
+                // end: but for its time.
+                if self.is_late() || (self.left.records == 0 && part.step > FIRST_STEP) {
+                    continue;
+                }
+                self.step(part)?;
+                read = true;
             }
-            self.step(part)?;
+            if !read {
+                return Ok(!parts.iter().any(BackwardPart::is_open));
+            }
         }
-        Ok(true)
     }
 
-    /// Reads some records before those that were read.
+    /// Whether the time of the page is over, and it has something.
+    fn is_late(&self) -> bool {
+        self.any && Instant::now() >= self.left.until
+    }
+
+    /// Reads some records before those that were read. If they are too many bytes, or there is no
+    /// time for all of them, what was read of them is of no use: the newest come last. Then fewer
+    /// are to be read.
     fn step(&mut self, part: &mut BackwardPart) -> Result<(), LogError> {
-        let (partition, to) = (part.partition, part.unread);
-        part.unread = to.saturating_sub(part.step).max(part.start);
-        part.step = (part.step * 2).min(LONGEST_STEP);
-        let mut reader = self.log.range(partition, part.unread, to)?;
-        let mut bytes = 0;
+        let (partition, to, step) = (part.partition, part.unread, part.step);
+        let from = to.saturating_sub(step).max(part.start);
+        part.unread = from;
+        part.step = (step * 2).min(LONGEST_STEP);
+        let mut reader = self.log.range(partition, from, to)?;
+        let (mut bytes, mut all) = (0, 0);
         loop {
             let records = reader.batch()?;
-            if records.is_empty() {
+            let Some(last) = records.last() else {
+                self.any = true;
+                return Ok(());
+            };
+            let payloads = records.iter().filter_map(|record| record.payload.as_ref());
+            all += payloads.map(Vec::len).sum::<usize>();
+            let rest = to.saturating_sub(last.offset + 1);
+            if rest > 0 && (all > self.left.step_bytes || self.is_late()) {
+                part.ready.clear();
+                (part.unread, part.step) = (to, ((to - from - rest) / 2).clamp(1, rest));
                 return Ok(());
             }
             self.left.records = self.left.records.saturating_sub(records.len() as u64);

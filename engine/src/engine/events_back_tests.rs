@@ -6,6 +6,7 @@ use crate::config::{Config, EventsConfig};
 use crate::database::Database;
 use crate::log;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tally_plugin::read::Id;
 
@@ -36,9 +37,18 @@ impl Rig {
 
     /// Pages until there are no more.
     fn pages(&self, request: &PageRequest, records: u64) -> Vec<PastEvent> {
+        self.pages_in(request, (records, Duration::from_secs(60), STEP_BYTES))
+    }
+
+    /// The same with so many records, so much time and so many bytes of a step for each.
+    fn pages_in(
+        &self,
+        request: &PageRequest,
+        (records, time, step_bytes): (u64, Duration, usize),
+    ) -> Vec<PastEvent> {
         let (mut all, mut request) = (Vec::new(), request.clone());
         for _ in 0..1_000 {
-            let left = PageBudget { records, until: Instant::now() + Duration::from_secs(60) };
+            let left = PageBudget { records, until: Instant::now() + time, step_bytes };
             let page = page(&*self.log, &self.decoder, &request, left).unwrap();
             assert!(page.events.len() <= request.limit);
             all.extend(page.events);
@@ -83,6 +93,26 @@ proptest! {
         let found: Vec<_> =
             found.iter().map(|e| (e.timestamp_ms, Reverse(e.partition), e.next)).collect();
         prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn pages_without_time_or_of_large_records_come_to_an_end_and_leave_out_nothing() {
+    let rig = rig(3);
+    let mut expected: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    let padding = "x".repeat(20_000);
+    for n in 0..200 {
+        let (partition, next) = rig.append(n % 7, &event(n, &format!(",\"x\":\"{padding}\"")), NOW);
+        expected.entry(partition).or_default().insert(0, next);
+    }
+    let request = PageRequest { before: None, limit: 50, ..PageRequest::default() };
+    for (time, step_bytes) in [(0, STEP_BYTES), (0, 1), (60, 1), (60, 100_000)] {
+        let all = rig.pages_in(&request, (200_000, Duration::from_secs(time), step_bytes));
+        let mut found: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for event in all {
+            found.entry(event.partition).or_default().push(event.next);
+        }
+        assert_eq!(found, expected, "{time} s, {step_bytes} bytes");
     }
 }
 

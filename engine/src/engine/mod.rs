@@ -48,11 +48,12 @@ pub use answer_validity::AnswerValidity;
 pub use audit::{ReadLogError, StateDump};
 pub use check_start::{judge, judge_sections};
 pub use errors::{StartError, StateUnavailable};
+pub use evaluate::TOGETHER_LIMIT;
 pub use event_rate::EventRate;
 pub use events_back::{
     EventPage, FoundRecord, JudgedRecord, PageRequest, PastEvent, RecordVerdict,
 };
-pub use listen::ListenRefused;
+pub use listen::{ListenRefused, ReplayTurns};
 pub use live::{LiveAnswer, LivePublisher, LiveQuestion, WatchRequest, live_question};
 pub use orders::{Order, OrderError};
 pub use status::{
@@ -318,11 +319,11 @@ impl Engine {
         }
         let (held, share) = self.memory_share.used();
         let answers = &self.budget.answers;
-        let sockets = &self.budget.sockets;
+        let sockets = self.budget.for_sockets();
         telemetry::memory([
             ("state", held, share),
             ("answers", answers.used(), answers.limit()),
-            ("sockets", sockets.used(), sockets.limit()),
+            ("sockets", sockets.0, sockets.1),
         ]);
         let now = jiff::Timestamp::now().as_millisecond();
         let age = self

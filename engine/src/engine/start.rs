@@ -159,19 +159,15 @@ fn assemble(
     let Opened { database, private, budget, store, log, source } = opened;
     let shared = store.shared;
     let Plugins { registry, catalog, notebook } = plugins;
-    let (view, status, memory_share) =
-        (factory.view.clone(), factory.status.clone(), factory.memory_share.clone());
-    let dead_letters = factory.dead_letters.clone();
-    let feed = Arc::new(Feed::new(&budget.sockets));
+    let (view, status) = (factory.view.clone(), factory.status.clone());
+    let (memory_share, dead_letters) = (factory.memory_share.clone(), factory.dead_letters.clone());
+    let feed = Arc::new(Feed::new(&budget.feed));
     let joined = choose_joined(&catalog, &factory, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&catalog, &followers, &status)?;
-    let relay = if shared && log.is_shared() {
-        Some(relay(config, &log, &followers, &feed, &status)?)
-    } else {
-        None
-    };
     // Where other engines count too, a relay shows all events, those of this engine included.
+    let is_relayed = shared && log.is_shared();
+    let relay = is_relayed.then(|| relay(config, &log, &followers, &feed, &status)).transpose()?;
     let lane = Arc::new(factory.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
     let catalog = Arc::new(RwLock::new(catalog));
     let asking = asking(&factory, &catalog);

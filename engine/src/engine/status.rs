@@ -198,11 +198,12 @@ impl Engine {
 
     fn memory_status(&self) -> MemoryStatus {
         let (used, limit) = self.memory_share.used();
+        let sockets = self.budget.for_sockets();
         MemoryStatus {
             limit: self.budget.total(),
             state: MemoryUse { used, limit },
             answers: MemoryUse::of(&self.budget.answers),
-            sockets: MemoryUse::of(&self.budget.sockets),
+            sockets: MemoryUse { used: sockets.0, limit: sockets.1 },
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Who listens: through the ring, or first to what a replay reads from the log, and then through
-//! the ring without a gap.
+//! Who listens: through the ring, or first to what a replay reads from the log, once it is its
+//! turn, and then through the ring without a gap.
 //!
 //! A listener takes at its own pace and holds up nobody. One that is behind the ring is told how
 //! many events it missed; one whose replay waits for it makes that wait.
@@ -10,8 +10,15 @@ use crate::event::Position;
 use crate::memory::Held;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
+
+/// Events that are copied out of the ring at a time: that is all that its lock is held for.
+const COPIED: usize = 1_024;
+
+/// Bytes of events that are taken at a time, and at most an event more.
+const TAKEN: u64 = 256 << 10;
 
 /// A listener; dropping it ends it.
 pub struct FeedListener(ListenerState);
@@ -19,6 +26,18 @@ pub struct FeedListener(ListenerState);
 enum ListenerState {
     Live(LiveListener),
     Replaying(ReplayReceiver),
+    Waiting(WaitingListener),
+    /// An internal error has ended it; where it was.
+    Failed(Arc<str>),
+}
+
+/// The listener that another becomes when it is its turn; `None`: the engine has stopped.
+pub type ListenerTurn = Pin<Box<dyn Future<Output = Option<FeedListener>> + Send>>;
+
+/// What a listener holds until its replay begins.
+struct WaitingListener {
+    turn: ListenerTurn,
+    cursor: Arc<str>,
 }
 
 /// What a replay sends to its listener.
@@ -27,6 +46,8 @@ pub enum ReplayMessage {
     Items(Vec<FeedItem>, Option<Held>),
     /// It has caught up: from here on the listener goes through the ring. The last message.
     Live(LiveListener),
+    /// An internal error has ended it. The last message.
+    Failed,
 }
 
 /// What a listener holds while it is replayed to.
@@ -34,6 +55,8 @@ struct ReplayReceiver {
     messages: mpsc::Receiver<ReplayMessage>,
     /// Items that were received and not taken yet.
     left: VecDeque<FeedItem>,
+    /// The memory of what was received last, until more is asked for.
+    held: Option<Held>,
     cursor: Arc<str>,
 }
 
@@ -59,24 +82,60 @@ impl FeedListener {
     /// One that gets what a replay sends, which begins at `from`.
     #[must_use]
     pub fn replaying(messages: mpsc::Receiver<ReplayMessage>, from: &Position) -> FeedListener {
-        let (left, cursor) = (VecDeque::new(), from.to_string().into());
-        FeedListener(ListenerState::Replaying(ReplayReceiver { messages, left, cursor }))
+        let (left, held, cursor) = (VecDeque::new(), None, from.to_string().into());
+        FeedListener(ListenerState::Replaying(ReplayReceiver { messages, left, held, cursor }))
+    }
+
+    /// One that listens from `from` on when it is its turn.
+    #[must_use]
+    pub fn waiting(turn: ListenerTurn, from: &Position) -> FeedListener {
+        let cursor = from.to_string().into();
+        FeedListener(ListenerState::Waiting(WaitingListener { turn, cursor }))
+    }
+
+    /// One that an internal error has ended where it was.
+    #[must_use]
+    pub fn failed(at: &Position) -> FeedListener {
+        FeedListener(ListenerState::Failed(at.to_string().into()))
+    }
+
+    /// Whether an internal error has ended it, and not the engine's stop.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.0, ListenerState::Failed(_))
     }
 
     /// Waits for at least one item and adds at most `most` to `out`. Returns whether there was one;
-    /// if not, the engine has stopped. A call that is given up has taken nothing.
+    /// if not, the engine has stopped, or [`FeedListener::has_failed`]. A call that is given up has
+    /// taken nothing.
     pub async fn next(&mut self, most: usize, out: &mut Vec<FeedItem>) -> bool {
         loop {
             let receiver = match &mut self.0 {
                 ListenerState::Live(live) => return live.next(most, out).await,
                 ListenerState::Replaying(receiver) => receiver,
+                ListenerState::Waiting(waiting) => {
+                    let turned = waiting.turn.as_mut().await;
+                    let Some(listener) = turned else { return false };
+                    self.0 = listener.0;
+                    continue;
+                }
+                ListenerState::Failed(_) => return false,
             };
             if receiver.take(most, out) {
                 return true;
             }
+            // What was taken of it was used, or no more would be asked for.
+            receiver.held = None;
             match receiver.messages.recv().await {
-                Some(ReplayMessage::Items(items, _held)) => receiver.left.extend(items),
+                Some(ReplayMessage::Items(items, held)) => {
+                    receiver.left.extend(items);
+                    receiver.held = held;
+                }
                 Some(ReplayMessage::Live(live)) => self.0 = ListenerState::Live(live),
+                Some(ReplayMessage::Failed) => {
+                    let cursor = receiver.cursor.clone();
+                    self.0 = ListenerState::Failed(cursor);
+                }
                 None => return false,
             }
         }
@@ -88,20 +147,24 @@ impl FeedListener {
         match &self.0 {
             ListenerState::Live(live) => &live.cursor,
             ListenerState::Replaying(receiver) => &receiver.cursor,
+            ListenerState::Waiting(waiting) => &waiting.cursor,
+            ListenerState::Failed(cursor) => cursor,
         }
     }
 }
 
 impl ReplayReceiver {
     fn take(&mut self, most: usize, out: &mut Vec<FeedItem>) -> bool {
-        let count = self.left.len().min(most.max(1));
-        for item in self.left.drain(..count) {
+        let (before, mut bytes) = (out.len(), 0);
+        while out.len() - before < most.max(1) && bytes < TAKEN {
+            let Some(item) = self.left.pop_front() else { break };
             if let FeedItem::Event(event) = &item {
                 self.cursor = event.cursor.clone();
+                bytes += event.bytes();
             }
             out.push(item);
         }
-        count > 0
+        out.len() > before
     }
 }
 
@@ -147,32 +210,51 @@ impl LiveListener {
     }
 
     fn take(&mut self, most: usize, out: &mut Vec<FeedItem>) -> bool {
-        let (before, ring) = (out.len(), self.ring.lock());
-        let missed = ring.first().saturating_sub(self.next);
-        if missed > 0 {
-            out.push(FeedItem::Skipped(missed));
-            self.next = ring.first();
-        }
-        for event in ring.rest_from(self.next) {
-            if out.len() - before >= most.max(1) {
+        let (before, most, mut bytes) = (out.len(), most.max(1), 0);
+        // Who wants all takes what it copies; others have to look at more.
+        let mut copied = self.copy(most, out);
+        while !copied.is_empty() {
+            for event in copied {
+                if out.len() - before >= most || bytes >= TAKEN {
+                    return true;
+                }
+                self.next += 1;
+                let Some(event) = unseen(&mut self.seen, event) else { continue };
+                self.cursor = event.cursor.clone();
+                if self.filter.takes(&event) {
+                    bytes += event.bytes();
+                    out.push(FeedItem::Event(event));
+                }
+            }
+            if out.len() - before >= most || bytes >= TAKEN {
                 break;
             }
-            self.next += 1;
-            let Some(event) = unseen(&mut self.seen, event) else { continue };
-            self.cursor = event.cursor.clone();
-            if self.filter.takes(&event) {
-                out.push(FeedItem::Event(event));
-            }
+            copied = self.copy(COPIED, out);
         }
         out.len() > before
+    }
+
+    /// Copies events from the next one on, at most so many. Tells how many were missed before them,
+    /// if it had not seen all of these.
+    fn copy(&mut self, most: usize, out: &mut Vec<FeedItem>) -> Vec<Arc<FeedEvent>> {
+        let ring = self.ring.lock();
+        let missed = ring.first().saturating_sub(self.next);
+        let is_new = |(partition, next): (u32, u64)| {
+            self.seen.get(&partition).is_none_or(|seen| next > *seen)
+        };
+        if missed > 0 && ring.dropped_since(self.next).any(is_new) {
+            out.push(FeedItem::Skipped(missed));
+        }
+        self.next = ring.first().max(self.next);
+        ring.rest_from(self.next).take(most.min(COPIED)).cloned().collect()
     }
 }
 
 /// An event of the ring as it is shown to a listener that has seen more than that; `None`: not at
 /// all.
-fn unseen(seen: &mut BTreeMap<u32, u64>, event: &Arc<FeedEvent>) -> Option<Arc<FeedEvent>> {
+fn unseen(seen: &mut BTreeMap<u32, u64>, event: Arc<FeedEvent>) -> Option<Arc<FeedEvent>> {
     if seen.is_empty() {
-        return Some(event.clone());
+        return Some(event);
     }
     if seen.get(&event.partition).is_some_and(|seen| event.next <= *seen) {
         return None;
@@ -181,7 +263,7 @@ fn unseen(seen: &mut BTreeMap<u32, u64>, event: &Arc<FeedEvent>) -> Option<Arc<F
     let mut position: Position = event.cursor.parse().unwrap_or_default();
     seen.retain(|partition, seen| position.0.get(partition).is_none_or(|at| *at < *seen));
     if seen.is_empty() {
-        return Some(event.clone());
+        return Some(event);
     }
     position.0.extend(seen.iter().map(|(partition, seen)| (*partition, *seen)));
     Some(Arc::new(event.with_cursor(&position.to_string())))

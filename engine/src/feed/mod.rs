@@ -14,7 +14,7 @@ mod ring_tests;
 
 pub use event::{CursorText, FeedEvent, NewEvent};
 pub use filter::FeedFilter;
-pub use listener::{FeedListener, LiveListener, ReplayMessage};
+pub use listener::{FeedListener, ListenerTurn, LiveListener, ReplayMessage};
 
 use crate::event::Position;
 use crate::memory::Share;
@@ -22,10 +22,6 @@ use parking_lot::Mutex;
 use ring::Ring;
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// The part of the share of sockets that events which are kept for listeners may take: one in so
-/// many.
-const PART: u64 = 4;
 
 /// Where the pipeline shows new events. One thread shows them.
 pub struct Feed {
@@ -52,10 +48,10 @@ pub enum FeedItem {
 }
 
 impl Feed {
-    /// A feed whose events take a part of this share.
+    /// A feed whose events take all of this share, at most.
     #[must_use]
     pub fn new(share: &Arc<Share>) -> Feed {
-        let ring = Ring::new(share, share.limit() / PART);
+        let ring = Ring::new(share);
         Feed { ring: Arc::new(Mutex::new(ring)), moved: watch::channel(()).0 }
     }
 
@@ -134,6 +130,18 @@ impl Feed {
         FeedListener::live(self.join(filter).0)
     }
 
+    /// The same, of events behind `counted`: what is counted already is not new, also if it is shown
+    /// a moment later.
+    #[must_use]
+    pub fn listen_beyond(&self, filter: FeedFilter, counted: Position) -> FeedListener {
+        let (mut live, position) = self.join(filter);
+        let seen = Position::furthest([position.clone(), counted].into_iter());
+        if seen != position {
+            live.has_seen(&seen);
+        }
+        FeedListener::live(live)
+    }
+
     /// The same for a replay that is about to catch up; and how far the feed is at that moment: all
     /// that is shown later comes through the ring.
     #[must_use]
@@ -191,7 +199,8 @@ mod tests {
         assert_eq!(&**listener.cursor(), "0:10");
         assert!(share.used() > 0);
         drop(feed);
-        assert_eq!(taken(&mut listener, 10_000).len(), 8_190);
+        let mut some = || Some(taken(&mut listener, 10_000).len()).filter(|count| *count > 0);
+        assert_eq!(std::iter::from_fn(&mut some).sum::<usize>(), 8_190);
         assert_eq!(ready(listener.next(1, &mut Vec::new())), Some(false), "the feed has ended");
         drop(listener);
         assert_eq!(share.used(), 0, "without listeners nothing is kept");
@@ -258,6 +267,58 @@ mod tests {
         let items = taken(&mut listener, 9);
         assert_eq!(nexts(&items), [10, 9]);
         assert_eq!(&**listener.cursor(), "0:9,1:10");
+    }
+
+    #[test]
+    fn what_was_counted_before_is_not_new() {
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        feed.starts_at(&"0:5,1:5".parse().expect("a position"));
+        let counted = "0:7,1:9".parse().expect("a position");
+        let mut listener = feed.listen_beyond(FeedFilter::default(), counted);
+        assert_eq!(&**listener.cursor(), "0:7,1:9");
+        feed.publish(0, 8, vec![new_event(6, 1), new_event(7, 1), new_event(8, 1)]);
+        assert_eq!(nexts(&taken(&mut listener, 9)), [8]);
+    }
+
+    #[test]
+    fn what_was_seen_before_it_was_dropped_is_not_told_as_skipped() {
+        // A few events.
+        let feed = Feed::new(&Arc::new(Share::new(2 << 10)));
+        feed.starts_at(&"0:5,1:5".parse().expect("a position"));
+        let (mut live, _) = feed.join(FeedFilter::default());
+        live.has_seen(&"0:100,1:5".parse().expect("a position"));
+        let mut listener = FeedListener::live(live);
+        let publish = |partition, nexts: std::ops::RangeInclusive<u64>| {
+            let to = *nexts.end();
+            feed.publish(partition, to, nexts.map(|next| new_event(next, 1)).collect());
+        };
+        publish(0, 6..=40);
+        assert!(taken(&mut listener, 100).is_empty());
+        publish(0, 41..=120);
+        let items = taken(&mut listener, 100);
+        assert!(matches!(items[..], [FeedItem::Skipped(_), ..]), "{items:?}");
+        // Of a partition of which it has seen nothing before.
+        publish(1, 6..=40);
+        let items = taken(&mut listener, 100);
+        assert!(matches!(items[..], [FeedItem::Skipped(_), ..]), "{items:?}");
+    }
+
+    #[test]
+    fn takes_are_bounded_in_bytes_and_replayed_ones_are_counted_until_they_were_used() {
+        let feed = Feed::new(&Arc::new(Share::new(4 << 20)));
+        let mut live = feed.listen(FeedFilter::default());
+        feed.publish(0, 3, (1..=3).map(|next| new_event(next, 200_000)).collect());
+        let items = taken(&mut live, 100);
+        assert_eq!((nexts(&items), nexts(&taken(&mut live, 100))), (vec![1, 2], vec![3]));
+
+        let share = Arc::new(Share::new(1_000));
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let mut replayed = FeedListener::replaying(receiver, &Position::default());
+        let held = share.take(100).ok();
+        assert!(sender.try_send(ReplayMessage::Items(items, held)).is_ok());
+        assert_eq!((taken(&mut replayed, 1).len(), share.used()), (1, 100));
+        assert_eq!((taken(&mut replayed, 9).len(), share.used()), (1, 100));
+        assert_eq!((taken(&mut replayed, 9).len(), share.used()), (0, 0));
     }
 
     #[test]

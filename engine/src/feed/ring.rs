@@ -16,10 +16,11 @@ pub(super) struct Ring {
     events: VecDeque<Arc<FeedEvent>>,
     /// The number of the first one kept; events are numbered since the start.
     first: u64,
+    /// Per partition the newest event that was dropped: its number, and the offset after its
+    /// record.
+    dropped: BTreeMap<u32, (u64, u64)>,
     /// Bytes of the events kept.
     held: Held,
-    /// Most bytes that they may have.
-    limit: u64,
     /// Per partition the offset after the last record that was shown, or is not to be shown.
     position: BTreeMap<u32, u64>,
     /// Who listens now.
@@ -27,11 +28,11 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// An empty ring that takes so many bytes of a share at most.
-    pub(super) fn new(share: &Arc<Share>, limit: u64) -> Ring {
+    /// An empty ring whose events take what a share has.
+    pub(super) fn new(share: &Arc<Share>) -> Ring {
         let held = share.take(0).unwrap_or_else(|_| unreachable!("nothing always fits"));
-        let (events, position) = (VecDeque::new(), BTreeMap::new());
-        Ring { events, first: 0, held, limit, position, listeners: 0 }
+        let (events, dropped, position) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
+        Ring { events, first: 0, dropped, held, position, listeners: 0 }
     }
 
     /// The number of the first event that is kept.
@@ -55,7 +56,7 @@ impl Ring {
     pub(super) fn push(&mut self, event: Arc<FeedEvent>) {
         while self.events.len() >= EVENTS || !self.holds(event.bytes()) {
             if !self.drop_oldest() {
-                self.first += 1;
+                self.drops(&event);
                 return;
             }
         }
@@ -64,16 +65,28 @@ impl Ring {
 
     /// Takes so many bytes more; whether there are as many.
     fn holds(&mut self, more: u64) -> bool {
-        let bytes = self.held.bytes().saturating_add(more);
-        bytes <= self.limit && self.held.resize(bytes).is_ok()
+        self.held.resize(self.held.bytes().saturating_add(more)).is_ok()
     }
 
     fn drop_oldest(&mut self) -> bool {
         let Some(oldest) = self.events.pop_front() else { return false };
-        self.first += 1;
+        self.drops(&oldest);
         // Fewer bytes than before always fit.
         let _ = self.held.resize(self.held.bytes().saturating_sub(oldest.bytes()));
         true
+    }
+
+    /// The first event is dropped.
+    fn drops(&mut self, event: &FeedEvent) {
+        self.dropped.insert(event.partition, (self.first, event.next));
+        self.first += 1;
+    }
+
+    /// Partitions of which events from this number on were dropped, with the offset after the
+    /// newest of them.
+    pub(super) fn dropped_since(&self, number: u64) -> impl Iterator<Item = (u32, u64)> {
+        let dropped = self.dropped.iter().filter(move |(_, (newest, _))| *newest >= number);
+        dropped.map(|(partition, (_, next))| (*partition, *next))
     }
 
     // How far the feed is.

@@ -7,8 +7,8 @@ use super::*;
 use crate::memory::Held;
 use proptest::prelude::*;
 
-/// Bytes of the share; the ring has a quarter of them, some ten small events.
-const SHARE: u64 = 16 << 10;
+/// Bytes of the share: some ten small events.
+const SHARE: u64 = 4 << 10;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -142,7 +142,7 @@ impl World {
             }
         }
         let others = self.others.as_ref().map_or(0, Held::bytes);
-        assert!(self.share.used() - others <= SHARE / PART, "{} of it", self.share.used());
+        assert!(self.share.used() - others <= SHARE, "{} of it", self.share.used());
         assert_eq!(self.feed.has_listeners(), !self.heard.is_empty());
     }
 }

@@ -64,7 +64,7 @@ impl JudgedTail {
     }
 
     /// Waits up to `wait` for records, at most `most`, and hands over those that are new, partition
-    /// by partition; `at` moves along. Returns whether there were any, new or not.
+    /// by partition; `at` moves along.
     ///
     /// # Errors
     /// As [`Tail::poll`].
@@ -74,36 +74,44 @@ impl JudgedTail {
         most: usize,
         at: &mut Position,
         each: &mut dyn FnMut(&JudgedRecords<'_>),
-    ) -> Result<bool, LogError> {
+    ) -> Result<(), LogError> {
         let JudgedTail { tail, judge } = self;
-        let mut any = false;
-        tail.poll(wait, most, &mut |partition, records| {
-            any |= !records.is_empty();
-            judge.judge(partition, records, at, each);
-        })?;
-        Ok(any)
+        tail.poll(wait, most, &mut |partition, records| judge.judge(partition, records, at, each))
+    }
+
+    /// The next offset of a partition that it has not seen, those for the dedupe window included.
+    pub(super) fn read(&self, partition: u32) -> Option<u64> {
+        self.judge.read.get(&partition).copied()
     }
 
     /// Reads one partition by itself, from where the tail is up to `to`, also over offsets without
-    /// a record, which a tail does not report. After it the tail is behind: do not poll again.
+    /// a record, which a tail does not report. After `most` bytes of new records, and the batch
+    /// that they are in, it returns `false`: call it again. After it the tail is behind: do not
+    /// poll again.
     ///
     /// # Errors
     /// [`LogError`].
     pub(super) fn read_to(
         &mut self,
         log: &dyn Log,
-        (partition, to): (u32, u64),
+        (partition, to, most): (u32, u64, u64),
         at: &mut Position,
         each: &mut dyn FnMut(&JudgedRecords<'_>),
-    ) -> Result<(), LogError> {
-        let read = self.judge.read.get(&partition).copied();
-        let from = read.or(at.0.get(&partition).copied()).unwrap_or(0);
+    ) -> Result<bool, LogError> {
+        let from = self.read(partition).or(at.0.get(&partition).copied()).unwrap_or(0);
         let mut reader = log.range(partition, from, to)?;
-        loop {
+        let mut bytes = 0;
+        while bytes < most {
             let batch = reader.batch()?;
             if batch.is_empty() {
-                break;
+                let next = at.0.entry(partition).or_default();
+                *next = to.max(*next);
+                return Ok(true);
             }
+            let new = at.0.get(&partition).copied().unwrap_or(0);
+            let payloads = batch.iter().filter(|record| record.offset >= new);
+            bytes +=
+                payloads.filter_map(|r| r.payload.as_ref()).map(|p| p.len() as u64).sum::<u64>();
             let records: Vec<Record<'_>> = batch
                 .iter()
                 .map(|record| Record {
@@ -114,9 +122,7 @@ impl JudgedTail {
                 .collect();
             self.judge.judge(partition, &records, at, each);
         }
-        let next = at.0.entry(partition).or_default();
-        *next = to.max(*next);
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -97,7 +97,7 @@ impl RelayParts {
         let mut tail = JudgedTail::open(&*self.log, self.decoder.fresh(), self.window, from)?;
         while self.feed.has_listeners() && stopped.try_recv() == Err(TryRecvError::Empty) {
             match tail.poll(WAIT, RECORDS, from, &mut |judged| show_events(&self.feed, judged)) {
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(LogError::Transient(_, what)) => {
                     tracing::debug!("the live feed waits for the log: {what}")
                 }

@@ -26,8 +26,12 @@ pub struct Budget {
     pub answers: Arc<Share>,
     /// Bodies of requests while they are read and judged.
     pub bodies: Arc<Share>,
-    /// What waits for WebSockets and other listeners.
+    /// Answers that are watched, and what of them waits for WebSockets and streams.
     pub sockets: Arc<Share>,
+    /// The newest events, kept for those who listen. Nothing else takes of it.
+    pub feed: Arc<Share>,
+    /// Older events that are read again, while they wait for those who listen.
+    pub replays: Arc<Share>,
 }
 
 impl Default for Budget {
@@ -45,8 +49,15 @@ impl Budget {
             total => total,
         };
         let total = total.max(LEAST);
-        let share = |hundredths: u64| Arc::new(Share::new(total / 100 * hundredths));
-        Budget { total, answers: share(16), bodies: share(8), sockets: share(6) }
+        let share = |thousandths: u64| Arc::new(Share::new(total / 1_000 * thousandths));
+        Budget {
+            total,
+            answers: share(160),
+            bodies: share(80),
+            sockets: share(40),
+            feed: share(15),
+            replays: share(5),
+        }
     }
 
     /// All of it.
@@ -59,6 +70,14 @@ impl Budget {
     #[must_use]
     pub fn state(&self) -> u64 {
         self.total / 100 * 60
+    }
+
+    /// What all that waits for WebSockets and streams has taken, and may take: 6 %.
+    #[must_use]
+    pub fn for_sockets(&self) -> (u64, u64) {
+        let all = [&self.sockets, &self.feed, &self.replays];
+        let sum = |of: fn(&Share) -> u64| -> u64 { all.iter().map(|share| of(share)).sum() };
+        (sum(Share::used), sum(Share::limit))
     }
 
     /// What answers kept for the next question may take: 4 %.
@@ -224,14 +243,17 @@ mod tests {
     fn shares_are_no_more_than_the_whole() {
         for total in [LEAST, 1 << 30, 3 << 40] {
             let budget = Budget::new(total);
-            let shares =
-                [&budget.answers, &budget.bodies, &budget.sockets].map(|share| share.limit());
+            let Budget { answers, bodies, sockets, feed, replays, .. } = &budget;
+            let shares = [answers, bodies, sockets, feed, replays].map(|share| share.limit());
             let kept = budget.kept_answers() + budget.kept_replies() + budget.kept_folds();
             assert!(
                 shares.iter().sum::<u64>() + kept + budget.state() <= budget.total(),
                 "{budget:?}"
             );
             assert_eq!(budget.total(), total);
+            // Each has its own: one that is full leaves the others what they have.
+            let _all = sockets.take(sockets.limit()).expect("there is room");
+            assert!(feed.take(feed.limit()).is_ok() && replays.take(replays.limit()).is_ok());
         }
         assert_eq!(Budget::new(1).total(), LEAST);
         assert!(Budget::new(0).total() >= LEAST);

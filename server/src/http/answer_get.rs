@@ -9,7 +9,7 @@ use super::codes::Code;
 use super::complete_answer::{CompleteAnswer, LARGE};
 use super::etag::{self, KnownTags};
 use super::json_members::push_text;
-use super::live::{LiveAnswers, LiveBody, UPDATE_END};
+use super::live::{LiveAnswers, LiveBody, UPDATE_END, longest_way, pieces};
 use super::metric_request::MetricRequest;
 use super::metrics::{answer_asked, name_in};
 use super::problem::Problem;
@@ -22,8 +22,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream;
-use std::convert::Infallible;
+use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
@@ -97,6 +96,7 @@ async fn held_answer(
     let (asked, position, as_of) = answer.into_question();
     let mut phase = app.phase.subscribe();
     let mut updates = LiveAnswers::watch(app, &asked, PACE)?;
+    let mut is_first = true;
     loop {
         let update = tokio::select! {
             biased;
@@ -107,16 +107,22 @@ async fn held_answer(
         // Without one the engine has stopped.
         let Some(update) = update else { return Ok(None) };
         match (update, form) {
-            // It was published before this question was answered.
-            (Ok(body), _) if !body.is_since(&position, as_of) => continue,
-            (Ok(body), None) if body.tag == *tag => continue,
-            (Ok(body), None) => {
-                return Ok(Some(shared(json(body_around(&asked, &body)), body.tag.clone())));
+            // The first one may be of before, and hide one that came and went.
+            (Ok(body), None)
+                if body.tag == *tag && (!is_first || body.is_since(&position, as_of)) =>
+            {
+                continue;
+            }
+            (Ok(body), None) if body.tag != *tag && body.is_since(&position, as_of) => {
+                let reply = json(body_around(&asked, &body, app.limits.write));
+                return Ok(Some(shared(reply, body.tag.clone())));
             }
             (Err(problem), _) if problem.is(Code::Overloaded) => continue,
-            // A reason may be of before. As rows it is to be asked for.
-            (Ok(_), Some(_)) | (Err(_), _) => {}
+            // What is of before may be the newest all the same, where another revision answers
+            // that has counted less. As rows it is to be asked for; a reason may be of before.
+            (Ok(_) | Err(_), _) => {}
         }
+        is_first = false;
         match asked_again(app, &asked, form, tag).await {
             // Many are woken at once.
             Err(problem) if problem.is(Code::Overloaded) => {}
@@ -142,8 +148,9 @@ async fn asked_again(
     reply(app, (answer, form), now, started).await.map(Some)
 }
 
-/// What a POST would have got. A long text stays shared.
-fn body_around(asked: &MetricRequest, body: &LiveBody) -> Body {
+/// What a POST would have got. A long text stays shared, for as long as it may be on its way where
+/// one write may take `write`.
+fn body_around(asked: &MetricRequest, body: &LiveBody, write: Duration) -> Body {
     let mut head = String::from("{\"name\":");
     push_text(&mut head, &asked.question.name);
     head.push_str(",\"params\":");
@@ -151,8 +158,9 @@ fn body_around(asked: &MetricRequest, body: &LiveBody) -> Body {
     head.push(',');
     if body.members.len() > LARGE {
         let end = Bytes::from_static(UPDATE_END.as_bytes());
-        let parts = [head.into(), body.members.clone(), end];
-        return Body::from_stream(stream::iter(parts.map(Ok::<_, Infallible>)));
+        let limit = longest_way(write, body.members.len());
+        let (head, end) = (stream::iter([Ok(Bytes::from(head))]), stream::iter([Ok(end)]));
+        return Body::from_stream(head.chain(pieces(body.members.clone(), limit)).chain(end));
     }
     let mut whole = head.into_bytes();
     whole.extend_from_slice(&body.members);

@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tally_engine::engine::{EvaluateError, Evaluated, Question};
+use tally_engine::engine::{EvaluateError, Evaluated, Question, TOGETHER_LIMIT};
 use tokio::runtime::Handle;
 
 /// Most questions of a batch.
@@ -108,27 +108,21 @@ fn parse(body: &[u8]) -> Result<ReadQueries, Problem> {
 }
 
 /// Waits until each metric has counted what its question requires, or the question's wait is over;
-/// then the engine decides. Takes no place meanwhile.
+/// then the engine decides. Takes neither a place nor a thread meanwhile.
 async fn wait_for_positions(app: &Arc<App>, queries: &ReadQueries) -> Result<(), Problem> {
     let required = queries.iter().flatten().filter_map(|asked| {
         let Question { name, at_least, wait, .. } = &asked.question;
-        Some((name.clone(), at_least.clone()?, *wait))
+        Some((name, at_least.as_ref().filter(|_| !wait.is_zero())?, *wait))
     });
-    let required: Vec<_> = required.collect();
+    let mut required: Vec<_> = required.collect();
     if required.is_empty() {
         return Ok(());
     }
-    let engine = Arc::clone(&app.engine);
-    let open = tokio::task::spawn_blocking(move || {
-        let open = required.into_iter().filter(|(metric, at_least, _)| {
-            let position = engine.metric_position(metric);
-            position.is_some_and(|position| !position.reaches(at_least))
-        });
-        open.collect::<Vec<_>>()
-    });
-    let open = open.await.map_err(|failed| panic_problem(&failed))?;
-    let waits = open.iter().map(|(metric, at_least, wait)| {
-        app.position_waits.reached(&app.phase, metric, at_least, *wait)
+    // What does not exist counts nothing.
+    let metrics = app.engine.metric_states();
+    required.retain(|(name, ..)| metrics.iter().any(|(metric, _)| metric == *name));
+    let waits = required.into_iter().map(|(metric, at_least, wait)| {
+        app.position_waits.reached(&app.phase, metric, at_least, wait)
     });
     let stops = join_all(waits).await.contains(&WaitOutcome::Stopping);
     if stops { Err(stopping()) } else { Ok(()) }
@@ -149,8 +143,10 @@ async fn evaluate(app: &Arc<App>, queries: ReadQueries) -> Result<Vec<AnsweredQu
     let mut answers = Vec::new().into_iter();
     if !questions.is_empty() {
         let place = acquire_slot(app).await?;
-        // One after the other, each with its own deadline.
-        let limit = app.limits.evaluation.saturating_mul(questions.len() as u32);
+        // One after the other: each has a deadline, all of them have one too, and one may be begun
+        // just before that.
+        let turns = questions.len().min(TOGETHER_LIMIT as usize + 1) as u32;
+        let limit = app.limits.evaluation.saturating_mul(turns);
         let (engine, most) = (Arc::clone(&app.engine), app.limits.answer_bytes);
         let work = move || engine.evaluate_together(&questions, most);
         answers = in_slot(app, (place, limit), calling, work).await?.into_iter();

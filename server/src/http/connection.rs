@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tally_engine::engine::ReplayTurns;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
@@ -89,6 +90,7 @@ pub(crate) struct Connection {
     busy: AtomicUsize,
     requests: AtomicU64,
     upgraded: AtomicBool,
+    replays: ReplayTurns,
 }
 
 impl Connection {
@@ -100,6 +102,7 @@ impl Connection {
             busy: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             upgraded: no(),
+            replays: ReplayTurns::default(),
         })
     }
 
@@ -118,6 +121,11 @@ impl Connection {
     pub(crate) fn writing(self: &Arc<Connection>) -> Writing {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Writing(Arc::clone(self))
+    }
+
+    /// The turns of what is replayed on it.
+    pub(crate) fn replays(&self) -> &ReplayTurns {
+        &self.replays
     }
 
     /// Ends the time limits here: from now on the WebSocket has its own.

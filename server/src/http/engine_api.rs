@@ -7,7 +7,7 @@ use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated,
     EventPage, FeedFilter, FeedListener, FoundRecord, ListenRefused, LiveQuestion, LogError,
     LogRecord, MetricInfo, Order, OrderError, PageRequest, Question, ReadLogError, Refusals,
-    Rejected, Revision, StateDump, StoredMetric, StoredRows, WatchRequest,
+    Rejected, ReplayTurns, Revision, StateDump, StoredMetric, StoredRows, WatchRequest,
 };
 use tally_engine::event::Position;
 
@@ -73,7 +73,8 @@ pub trait EngineApi: Send + Sync + 'static {
     /// [`AppendError`].
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError>;
 
-    /// Listens to the events that the filter takes: to new ones, or to those behind `since`.
+    /// Listens to the events that the filter takes: to new ones, or to those behind `since`, when
+    /// it is its turn, also among those of its connection.
     ///
     /// # Errors
     /// [`ListenRefused`]; never without `since`.
@@ -81,6 +82,7 @@ pub trait EngineApi: Send + Sync + 'static {
         &self,
         filter: FeedFilter,
         since: Option<Position>,
+        turns: &ReplayTurns,
     ) -> Result<FeedListener, ListenRefused>;
 
     /// Events before a position, newest first. Blocks.
@@ -203,8 +205,9 @@ impl EngineApi for Engine {
         &self,
         filter: FeedFilter,
         since: Option<Position>,
+        turns: &ReplayTurns,
     ) -> Result<FeedListener, ListenRefused> {
-        Engine::listen(self, filter, since)
+        Engine::listen(self, filter, since, turns)
     }
 
     fn events_before(&self, request: &PageRequest) -> Result<EventPage, ReadLogError> {

@@ -7,12 +7,24 @@
 use super::App;
 use super::id_annotations::{Annotations, IdKind, Node};
 use super::json_members::{self, push_text};
+use super::metric_request::MetricRequest;
 use crate::catalogue::{Names, Wanted, id};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use tally_engine::engine::Evaluated;
 use tally_plugin::ask::Warning;
 use tally_plugin::read::Id;
 use tokio::time::timeout;
+
+/// Code of the warning that the catalogue was not there to be asked.
+pub(crate) const UNAVAILABLE: &str = "catalogue_unavailable";
+
+/// Whether the catalogue may have to be asked for an answer.
+pub(crate) fn may_look_up(app: &App, asked: &MetricRequest, evaluated: &Evaluated) -> bool {
+    let annotations = app.annotations.of(&asked.question.name, &evaluated.result_schema);
+    let root = annotations.root();
+    root.known_below || asked.names && root.ids_below
+}
 
 /// The enriched result, or `None` if nothing changes.
 pub(crate) async fn enrich(
@@ -42,23 +54,30 @@ pub(crate) async fn enrich(
     if wanted == Wanted::default() {
         return None;
     }
-    let found = match timeout(app.limits.catalogue, app.catalogue.names(wanted)).await {
-        Ok(Ok(found)) => Some(found),
-        other => {
-            let reason = other.map_or_else(
-                |_| "no answer in time".to_owned(),
-                |error| error.map_or_else(|error| error.to_string(), |_| String::new()),
-            );
-            tracing::warn!(reason, "an answer is sent without the catalogue");
-            let detail = "the catalogue cannot be read now, so names are null and `known` is \
-                          decided by events alone";
-            warnings.push(Warning::new("catalogue_unavailable", detail));
-            None
-        }
-    };
+    let found = look_up(app, wanted).await;
+    if found.is_none() {
+        let detail = "the catalogue cannot be read now, so names are null and `known` is \
+                      decided by events alone";
+        warnings.push(Warning::new(UNAVAILABLE, detail));
+    }
     let mut out = String::with_capacity(result.len() * 2);
     Writer { names, found: found.as_ref(), warnings, out: &mut out }.write(&tree);
     Some(out)
+}
+
+/// What the catalogue knows; `None`: it does not answer now.
+async fn look_up(app: &App, wanted: Wanted) -> Option<Names> {
+    // Known to be away, which was logged when it went, it is not waited for.
+    if app.catalogue.health_error().is_some() {
+        return None;
+    }
+    let reason = match timeout(app.limits.catalogue, app.catalogue.names(wanted)).await {
+        Ok(Ok(found)) => return Some(found),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    tracing::warn!(reason, "an answer is sent without the catalogue");
+    None
 }
 
 /// A result, parsed where it is annotated.

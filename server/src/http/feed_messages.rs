@@ -1,7 +1,10 @@
 //! What clients are sent of the feed: events, how many they missed, and what is gone. The same on
 //! `/ws` and as server-sent events.
 
+use super::codes::Code;
+use super::error_message::problem_message;
 use super::json_members::push_text;
+use super::problem::Problem;
 use std::fmt::Write;
 use tally_engine::engine::FeedItem;
 
@@ -33,6 +36,13 @@ pub(crate) fn feed_message(id: Option<&str>, item: &FeedItem) -> String {
     };
     text.push('}');
     text
+}
+
+/// The message of a listener that an internal error has ended.
+pub(crate) fn failed_message(id: Option<&str>) -> String {
+    let detail = "the replay of events has ended by an internal error, of which the server's log \
+                  has more: go on from a later position, or listen to new events only";
+    problem_message(id, &Problem::new(Code::InternalError, detail))
 }
 
 #[cfg(test)]

@@ -51,6 +51,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+/// JSON without line breaks: outside of texts, where there are none, they mean nothing.
+pub(crate) fn in_one_line(value: &RawValue) -> Cow<'_, str> {
+    let text = value.get();
+    if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() }
+}
+
 /// A key, borrowed unless it was written with escapes.
 struct Key<'a>(Cow<'a, str>);
 

@@ -15,6 +15,7 @@ mod catalogue;
 mod codes;
 mod complete_answer;
 mod connection;
+mod csv_cells;
 mod dead_letters;
 mod descriptor;
 mod engine_api;

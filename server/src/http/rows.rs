@@ -3,11 +3,12 @@
 //! Rows are the elements of a list; the steps of a series; where groups have a series each, the
 //! steps of each group with the group before them; else the elements of the one array of objects in
 //! a result, or of several arrays, each under the array's name; else the result itself. Columns
-//! are named by the path of what they hold, joined by dots. Numbers keep their digits. Knows no
-//! metric and no list by name; decides nothing about sizes but the one bound that it is given.
+//! are named by the path of what they hold, joined by dots; no two have one name. Numbers keep
+//! their digits. What a cell says is in `csv_cells`. Knows no metric and no list by name; decides
+//! nothing about sizes but the one bound that it is given.
 
-use super::accept;
-use super::json_members::{self, Members, push_text};
+use super::json_members::{self, Members, in_one_line, push_text};
+use super::{accept, csv_cells};
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -189,12 +190,6 @@ fn bounded(bytes: usize, most: usize) -> Result<(), RowsFault> {
     if bytes > most { Err(RowsFault::TooLarge(most)) } else { Ok(()) }
 }
 
-/// JSON without line breaks: outside of texts, where there are none, they mean nothing.
-fn in_one_line(value: &RawValue) -> Cow<'_, str> {
-    let text = value.get();
-    if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() }
-}
-
 fn csv_text(source: RowSource, whole: &RawValue, most: usize) -> Result<String, RowsFault> {
     let mut columns = Columns::default();
     each_row(source, whole, &mut |row| {
@@ -202,7 +197,7 @@ fn csv_text(source: RowSource, whole: &RawValue, most: usize) -> Result<String, 
         Ok(())
     })?;
     let mut names = Vec::new();
-    columns.number("", &mut names);
+    columns.number(None, &mut names);
     if names.is_empty() {
         return Ok(String::new());
     }
@@ -264,14 +259,15 @@ impl Columns {
     }
 
     /// Gives each its place in a row, and lists their names.
-    fn number(&mut self, path: &str, names: &mut Vec<String>) {
-        if self.place.is_some() {
-            self.place = Some(names.len());
-            names.push(path.to_owned());
+    fn number(&mut self, path: Option<&str>, names: &mut Vec<String>) {
+        if let (Some(place), Some(path)) = (&mut self.place, path) {
+            *place = names.len();
+            names.push(csv_cells::column_name(path));
         }
         for (name, columns) in &mut self.below {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            columns.number(&path, names);
+            let part = csv_cells::column_part(name);
+            let path = path.map_or_else(|| part.clone(), |path| format!("{path}.{part}"));
+            columns.number(Some(&path), names);
         }
     }
 
@@ -300,7 +296,7 @@ impl Columns {
             }
             None => {
                 if let Some(place) = self.place {
-                    cells[place] = cell_text(value);
+                    cells[place] = csv_cells::cell_text(value);
                 }
             }
         }
@@ -310,35 +306,6 @@ impl Columns {
 /// The members of an object that are columns of their own.
 fn taken_apart(value: &RawValue, depth: usize) -> Option<Members<'_>> {
     if depth < DEPTH { members_of(value) } else { None }
-}
-
-/// A value as the text of a cell: nothing for null, values without structure joined by semicolons,
-/// JSON for the rest.
-fn cell_text(value: &RawValue) -> Cow<'_, str> {
-    let text = value.get();
-    match text.as_bytes().first() {
-        Some(b'n') => Cow::Borrowed(""),
-        Some(b'"') => plain_text(text),
-        Some(b'[') => {
-            let elements = json_members::elements(value).unwrap_or_default();
-            let nested = |element: &&RawValue| element.get().starts_with(['[', '{']);
-            if elements.iter().any(nested) {
-                return in_one_line(value);
-            }
-            let texts: Vec<Cow<'_, str>> = elements.into_iter().map(cell_text).collect();
-            texts.join(";").into()
-        }
-        _ => in_one_line(value),
-    }
-}
-
-/// A text without its quotes and escapes.
-fn plain_text(json: &str) -> Cow<'_, str> {
-    let inside = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
-    match inside.filter(|inside| !inside.contains('\\')) {
-        Some(inside) => Cow::Borrowed(inside),
-        None => serde_json::from_str::<String>(json).unwrap_or_default().into(),
-    }
 }
 
 #[cfg(test)]
@@ -404,6 +371,13 @@ mod tests {
             "value\r\n1\r\nx\r\n2\r\n"
         );
         assert_eq!(lines_of(RowSource::RESULT, "[1,\"x\"]"), "{\"value\":1}\n{\"value\":\"x\"}\n");
+    }
+
+    #[test]
+    fn no_two_columns_have_one_name() {
+        let json = r#"{"items":[{"a.b":1,"a":{"b":2,"c\\d":"-3"},"":{"x":4},"x":5,"=1":-6}]}"#;
+        let expected = "a\\.b,a.b,a.c\\\\d,.x,x,'=1\r\n1,2,'-3,4,5,-6\r\n";
+        assert_eq!(csv_of(RowSource::ITEMS, json), expected);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::codes::Code;
 use super::connection::Connection;
 use super::event_filter::FilterReader;
-use super::feed_messages::feed_message;
+use super::feed_messages::{failed_message, feed_message};
 use super::problem::Problem;
 use super::{App, sse};
 use axum::extract::rejection::QueryRejection;
@@ -26,6 +26,9 @@ use tally_plugin::ask::Fault;
 /// Items that are taken at a time.
 const TOGETHER: usize = 64;
 
+/// How long a client waits before it connects again after an internal error, milliseconds.
+const RETRY_FAILED: &str = "retry: 60000\n";
+
 const KNOWN: &str = "unknown key; known keys: event_types, product_id, since, user_id";
 
 pub(crate) async fn stream(
@@ -38,9 +41,11 @@ pub(crate) async fn stream(
     let place = Arc::clone(&app.sockets)
         .try_acquire_owned()
         .map_err(|_| Problem::overloaded("too many WebSockets and streams are open"))?;
-    let listener = app.engine.listen(filter, since);
+    let connection = connection.as_deref();
+    let turns = connection.map(|connection| connection.replays().clone()).unwrap_or_default();
+    let listener = app.engine.listen(filter, since, &turns);
     let listener = listener.map_err(|full| Problem::overloaded(&full.to_string()))?;
-    let (cursor, connection) = (Arc::clone(listener.cursor()), connection.as_deref());
+    let cursor = Arc::clone(listener.cursor());
     Ok(sse::respond(&app, connection, place, &cursor, messages(listener)))
 }
 
@@ -79,11 +84,12 @@ fn position(since: Option<&str>, headers: &HeaderMap) -> Result<Option<Position>
 }
 
 fn messages(listener: FeedListener) -> BoxStream<'static, Bytes> {
-    let next = async |(mut listener, mut items): (FeedListener, VecDeque<FeedItem>)| {
+    let next = async |(listener, mut items): (Option<FeedListener>, VecDeque<FeedItem>)| {
+        let mut listener = listener?;
         if items.is_empty() {
             let mut taken = Vec::new();
             if !listener.next(TOGETHER, &mut taken).await {
-                return None;
+                return listener.has_failed().then(|| (failed(), (None, items)));
             }
             items.extend(taken);
         }
@@ -93,7 +99,14 @@ fn messages(listener: FeedListener) -> BoxStream<'static, Bytes> {
             FeedItem::Skipped(_) | FeedItem::Gap { .. } => None,
         };
         let message = sse::message(id, &feed_message(None, &item));
-        Some((message, (listener, items)))
+        Some((message, (Some(listener), items)))
     };
-    unfold((listener, VecDeque::new()), next).boxed()
+    unfold((Some(listener), VecDeque::new()), next).boxed()
+}
+
+/// The last message of a listener that an internal error has ended. A browser that goes on there
+/// likely meets the same one: it does so more seldom from now on.
+fn failed() -> Bytes {
+    let message = sse::message(None, &failed_message(None));
+    [RETRY_FAILED.as_bytes(), &*message].concat().into()
 }

@@ -7,7 +7,8 @@
 use super::connection::Connection;
 use super::error_message::problem_message;
 use super::live::{
-    LONGEST_PACE_MS, LiveAnswers, PacedUpdate, PacedUpdates, UPDATE_END, USUAL_PACE, update_head,
+    LONGEST_PACE_MS, LiveAnswers, PacedUpdate, PacedUpdates, UPDATE_END, USUAL_PACE, longest_way,
+    pieces, update_head,
 };
 use super::metric_request::MetricRequest;
 use super::metrics::name_in;
@@ -21,6 +22,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, unfold};
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +49,8 @@ pub(crate) async fn stream(
     let known = etag::of_id(last);
     let id = if known.is_some() { last } else { "" };
     let updates = PacedUpdates::new(handle, min_interval).knowing(known);
-    Ok(sse::respond(&app, connection.as_deref(), place, id, messages(updates)))
+    let messages = messages(updates, app.limits.write);
+    Ok(sse::respond(&app, connection.as_deref(), place, id, messages))
 }
 
 fn parse(
@@ -68,21 +71,25 @@ fn parse(
     Ok((query.finish(name, names)?, ms.unwrap_or(USUAL_PACE)))
 }
 
-fn messages(updates: PacedUpdates) -> BoxStream<'static, Bytes> {
-    let next = async |mut updates: PacedUpdates| {
+/// The messages; they end within one whose reader is too slow, which is thereby none: who connects
+/// again gets the newest. `write`: how long one write may take.
+fn messages(updates: PacedUpdates, write: Duration) -> BoxStream<'static, Bytes> {
+    let next = move |mut updates: PacedUpdates| async move {
         let parts = match updates.next().await? {
             PacedUpdate::Answer { seq, body } => {
                 let id = etag::id_of(&body.tag);
-                let head = format!("id: {id}\ndata: {}", update_head(None, seq));
-                let end = format!("{UPDATE_END}{END}");
-                // The text that all share is not copied.
-                vec![Bytes::from(head), body.members.clone(), Bytes::from(end)]
+                let head = Bytes::from(format!("id: {id}\ndata: {}", update_head(None, seq)));
+                let end = Bytes::from(format!("{UPDATE_END}{END}"));
+                let text = body.members.clone();
+                let limit = longest_way(write, text.len());
+                let (head, end) = (stream::iter([Ok(head)]), stream::iter([Ok(end)]));
+                head.chain(pieces(text, limit)).chain(end).boxed()
             }
             PacedUpdate::Refused(problem) => {
-                vec![sse::message(None, &problem_message(None, &problem))]
+                stream::iter([Ok(sse::message(None, &problem_message(None, &problem)))]).boxed()
             }
         };
-        Some((stream::iter(parts), updates))
+        Some((parts, updates))
     };
-    unfold(updates, next).flatten().boxed()
+    unfold(updates, next).flatten().scan((), |_, part| ready(part.ok())).boxed()
 }

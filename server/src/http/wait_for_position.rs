@@ -2,7 +2,7 @@
 //!
 //! One task polls the positions for all callers: a waiting caller holds neither a thread nor a
 //! slot, so it does not keep others out. The number of callers is bounded by the number of
-//! connections. A stop of the server wakes all of them.
+//! connections, and that of the questions of a batch. A stop of the server wakes all of them.
 
 use super::Phase;
 use super::engine_api::EngineApi;

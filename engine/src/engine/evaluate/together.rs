@@ -2,8 +2,9 @@
 //!
 //! The moments of their metrics are taken under one hold of the lock, so that the answers can be
 //! compared with each other; the answers are then computed one after the other, without it. A
-//! metric that counts in a lane of its own is as far as that lane is. Where engines share a store
-//! each metric is read from the store by itself, and its answer says at which position.
+//! metric that counts in a lane of its own is as far as that lane is. Moments are held for a
+//! bounded time: what is not answered by then is refused. Where engines share a store each metric
+//! is read from the store by itself, and its answer says at which position.
 
 use super::{Seen, Still, Stopped, now, refused};
 use crate::engine::catalog::ServedRevision;
@@ -12,8 +13,14 @@ use crate::pipeline::Counted;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tally_plugin::ask::Fault;
+
+/// As many times as long as one answer, all of them together may take.
+pub const TOGETHER_LIMIT: u32 = 4;
+
+/// But no longer than this, unless one answer may.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// A question that was checked, and may be answered.
 struct Prepared<'q> {
@@ -44,8 +51,8 @@ impl<'q> Prepared<'q> {
 
 impl Engine {
     /// Answers several questions together; none of them is waited for longer than its evaluation
-    /// takes. Results that have more than `most` bytes in sum are refused, each that exceeds it.
-    /// Blocks.
+    /// takes, and all together for at most [`TOGETHER_LIMIT`] times as long: the rest is refused.
+    /// Results that have more than `most` bytes in sum are refused, each that exceeds it. Blocks.
     pub fn evaluate_together(
         &self,
         questions: &[Question],
@@ -56,9 +63,15 @@ impl Engine {
         let counted = self.view.read();
         let taken: Vec<_> = prepared.into_iter().map(|one| one?.taken(&counted)).collect();
         drop(counted);
+        let end = Instant::now() + together(self.deadline);
         let (mut left, mut answers) = (most, Vec::with_capacity(taken.len()));
         for one in taken {
-            let answer = one.and_then(|prepared| self.completed(prepared, as_of));
+            let answer = one.and_then(|prepared| {
+                if Instant::now() >= end {
+                    return Err(EvaluateError::DeadlineExceeded(self.deadline));
+                }
+                self.completed(prepared, (as_of, end))
+            });
             answers.push(answer.and_then(|evaluated| {
                 let bytes = evaluated.result.len();
                 left = left.checked_sub(bytes).ok_or_else(|| too_large(most))?;
@@ -76,10 +89,15 @@ impl Engine {
         Ok(Prepared { served, question, params, stopped, still: None })
     }
 
-    fn completed(&self, prepared: Prepared<'_>, as_of: i64) -> Result<Evaluated, EvaluateError> {
+    /// By `end` at the latest.
+    fn completed(
+        &self,
+        prepared: Prepared<'_>,
+        (as_of, end): (i64, Instant),
+    ) -> Result<Evaluated, EvaluateError> {
         let Prepared { served, question, params, stopped, still } = prepared;
         let Some(still) = still else { return self.evaluate(question) };
-        let deadline = Instant::now() + self.deadline;
+        let deadline = end.min(Instant::now() + self.deadline);
         let answer = self.answer(&served, question, &params, (as_of, deadline), &still);
         // Its memory was freed meanwhile: another revision answers, or none.
         if served.is_gone() {
@@ -90,6 +108,11 @@ impl Engine {
     }
 }
 
+/// How long all questions may take where one may take `deadline`.
+fn together(deadline: Duration) -> Duration {
+    deadline.saturating_mul(TOGETHER_LIMIT).min(LONGEST).max(deadline)
+}
+
 fn too_large(most: usize) -> EvaluateError {
     let detail = format!(
         "the answers together would have more than {most} bytes ([limits] answer_bytes): ask for \
@@ -97,4 +120,17 @@ fn too_large(most: usize) -> EvaluateError {
     );
     let errors = vec![Fault { pointer: "/params".into(), detail }];
     EvaluateError::Invalid { code: "answer_too_large".into(), errors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_together_have_a_deadline_and_one_alone_has_its_own() {
+        let ms = Duration::from_millis;
+        for (one, all) in [(1, 4), (250, 1_000), (2_000, 5_000), (10_000, 10_000)] {
+            assert_eq!(together(ms(one)), ms(all), "{one}");
+        }
+    }
 }

@@ -5,7 +5,8 @@
 //! compared. There is no queue: what is due waits in the machine, each question once. Bounds:
 //! `[live] questions`, and the share of memory for what waits for sockets, from which published
 //! answers are taken; where there is no room a question has the answer `Overloaded` and is tried
-//! again. Threads that do not come back from a plugin are replaced, at most [`ABANDONED`] of them.
+//! again. Threads that do not come back from a plugin are replaced, at most [`ABANDONED`] of them;
+//! the log says when there are more, and others do what they had taken.
 
 use super::same::says_the_same;
 use super::{LiveAnswer, LivePublisher, LiveQuestion, OpenInterest};
@@ -62,6 +63,8 @@ struct HubState {
     rounds: BTreeMap<u64, RunningRound>,
     /// Threads that were given up and have not come back.
     abandoned: usize,
+    /// Whether there are more than may be, which was told.
+    is_short: bool,
     stopping: bool,
 }
 
@@ -96,6 +99,27 @@ impl Evaluation {
         let result = self.outcome.as_ref().map_or(0, |answer| answer.result.len());
         (result + self.live.footprint.bytes()) as u64
     }
+}
+
+impl HubState {
+    /// A thread hangs: others do what it has taken and not begun.
+    fn leave(&mut self, thread: u64, now: Instant) {
+        let Some(round) = self.rounds.get_mut(&thread) else { return };
+        let left = std::mem::take(&mut round.left);
+        left.into_iter().for_each(|question| self.machine.put_back(question, now));
+        if self.abandoned >= ABANDONED && !std::mem::replace(&mut self.is_short, true) {
+            tracing::error!(
+                "{ABANDONED} threads that evaluate what is watched hang in plugins, and so does \
+                 another, which is not replaced: what is watched may be late, or stand still; stop \
+                 the plugin whose answers are \"deadline_exceeded\""
+            );
+        }
+    }
+}
+
+/// Whether something may begin earlier than before.
+fn is_earlier(before: Option<Instant>, after: Option<Instant>) -> bool {
+    after.is_some_and(|after| before.is_none_or(|before| after < before))
 }
 
 impl LiveHub {
@@ -202,9 +226,9 @@ impl LiveHub {
         let mut state = self.state.lock();
         let before = state.machine.next_ready();
         let done = act(&mut state.machine);
-        let after = state.machine.next_ready();
+        let is_earlier = is_earlier(before, state.machine.next_ready());
         drop(state);
-        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+        if is_earlier {
             self.due.notify_all();
         }
         done
@@ -219,20 +243,22 @@ impl LiveHub {
             .rounds
             .iter()
             .filter(|(_, round)| round.current.is_some_and(|(_, deadline)| deadline + HUNG < now));
-        let room = ABANDONED.saturating_sub(state.abandoned);
-        let hung: Vec<u64> = hung.map(|(thread, _)| *thread).take(room).collect();
+        let mut hung: Vec<u64> = hung.map(|(thread, _)| *thread).collect();
         if hung.is_empty() {
             return 0;
         }
+        let room = ABANDONED.saturating_sub(state.abandoned).min(hung.len());
+        let more = hung.split_off(room);
         for thread in &hung {
+            state.leave(*thread, now);
             let Some(round) = state.rounds.remove(thread) else { continue };
             state.abandoned += 1;
-            round.left.iter().for_each(|question| state.machine.put_back(*question, now));
             if let Some((question, _)) = round.current {
                 let fault = EvaluateError::DeadlineExceeded(self.asking.deadline);
                 self.settle(&mut state, question, Evaluation::failed(fault), now);
             }
         }
+        more.into_iter().for_each(|thread| state.leave(thread, now));
         drop(state);
         self.due.notify_all();
         hung.len()
@@ -259,12 +285,18 @@ impl LiveHub {
         None
     }
 
-    /// A thread begins to evaluate a question of its round.
-    pub(super) fn begin(&self, thread: u64, question: u64, deadline: Instant) {
-        if let Some(round) = self.state.lock().rounds.get_mut(&thread) {
+    /// A thread begins to evaluate a question of its round. Returns whether it is still to: while
+    /// it hung, others may have taken the question.
+    pub(super) fn begin(&self, thread: u64, question: u64, deadline: Instant) -> bool {
+        let mut state = self.state.lock();
+        let Some(round) = state.rounds.get_mut(&thread) else { return false };
+        let is_current = round.current.is_some_and(|(current, _)| current == question);
+        let has_it = is_current || round.left.contains(&question);
+        if has_it {
             round.left.retain(|left| *left != question);
             round.current = Some((question, deadline));
         }
+        has_it
     }
 
     /// A thread has evaluated a question; `None`: it is to be tried again in a moment. Returns
@@ -280,6 +312,7 @@ impl LiveHub {
         let mut state = self.state.lock();
         let Some(round) = state.rounds.get_mut(&thread) else { return false };
         round.current = None;
+        let ready = state.machine.next_ready();
         let urgent = match done {
             None => {
                 state.machine.put_back(question, now + BUSY);
@@ -291,7 +324,12 @@ impl LiveHub {
                 finished.is_some_and(|finished| finished.urgent)
             }
         };
+        let is_earlier = is_earlier(ready, state.machine.next_ready());
         drop(state);
+        // This thread may be busy with its round for a while.
+        if is_earlier {
+            self.due.notify_one();
+        }
         if urgent {
             self.asking.view.notify();
         }
@@ -317,6 +355,7 @@ impl LiveHub {
     pub(super) fn came_back(&self) {
         let mut state = self.state.lock();
         state.abandoned = state.abandoned.saturating_sub(1);
+        state.is_short = false;
     }
 
     /// Publishes what an evaluation came to, which says something else than what was published
@@ -329,17 +368,19 @@ impl LiveHub {
         now: Instant,
     ) -> bool {
         let Some(published) = state.published.get_mut(&question) else { return false };
-        // What was published before is no longer the last.
-        drop(published.held.take());
-        match self.room.take(done.bytes()) {
-            Ok(held) => published.held = Some(held),
-            Err(_) => {
-                done = Evaluation::failed(EvaluateError::Overloaded(
-                    "what waits for sockets takes as much memory as it may, which is a share of \
-                     [limits] memory"
-                        .into(),
-                ));
-            }
+        // What was published before is no longer the last: only the difference is taken, so that
+        // nobody else gets in between.
+        let taken = match &mut published.held {
+            Some(held) => held.resize(done.bytes()),
+            None => self.room.take(done.bytes()).map(|held| published.held = Some(held)),
+        };
+        if taken.is_err() {
+            published.held = None;
+            done = Evaluation::failed(EvaluateError::Overloaded(
+                "what waits for sockets takes as much memory as it may, which is a share of \
+                 [limits] memory"
+                    .into(),
+            ));
         }
         let Some(finished) = state.machine.finish(question, done.live, now) else { return false };
         let before = published.last.as_ref();

@@ -5,7 +5,7 @@
 use super::hub::Evaluation;
 use super::round::contained;
 use super::same::{says_the_same, word};
-use super::threads::start_at;
+use super::threads::{restarted, start_at};
 use super::*;
 use crate::config::LiveConfig;
 use crate::engine::History;
@@ -66,7 +66,7 @@ fn answer(result: &str) -> Evaluated {
 fn evaluate(hub: &LiveHub, outcome: &Result<Evaluated, EvaluateError>) -> usize {
     let round = hub.take(THREAD).unwrap();
     for (question, _) in &round.questions {
-        hub.begin(THREAD, *question, Instant::now() + Duration::from_secs(60));
+        assert!(hub.begin(THREAD, *question, Instant::now() + Duration::from_secs(60)));
         let live = LiveOutcome { version: 1, failed: outcome.is_err(), ..LiveOutcome::default() };
         let done = Evaluation { outcome: outcome.clone(), live };
         assert!(hub.finish(THREAD, *question, Some(done)));
@@ -192,6 +192,12 @@ fn answers_take_their_share_of_memory_and_no_more() {
     assert_eq!(evaluate(&hub, &Ok(answer("y"))), 1);
     assert_eq!(evaluate(&hub, &Ok(answer("y"))), 1);
     assert_eq!(told(), ["y", "y"]);
+    // One that grows takes only what it has more; one that does not fit gives all of it back.
+    for (version, length) in [(3, 400), (4, 450)] {
+        wake(&hub, version);
+        assert_eq!(evaluate(&hub, &Ok(answer(&"z".repeat(length)))), 2);
+        assert_eq!(told(), [(); 2].map(|()| "z".repeat(length)));
+    }
 }
 
 #[test]
@@ -200,10 +206,10 @@ fn a_thread_that_does_not_come_back_is_given_up() {
     let mut questions = [1, 2].map(|n| watch(&hub, n, Duration::ZERO).unwrap());
     let round = hub.take(THREAD).unwrap();
     let [(hangs, _), (waits, _)] = &*round.questions else { panic!("{round:?}") };
-    hub.begin(THREAD, *hangs, Instant::now());
+    assert!(hub.begin(THREAD, *hangs, Instant::now()));
     assert_eq!(hub.give_up_hung(), 0, "it may come");
     let past = Instant::now().checked_sub(HUNG * 2).unwrap();
-    hub.begin(THREAD, *hangs, past);
+    assert!(hub.begin(THREAD, *hangs, past));
     assert_eq!((hub.give_up_hung(), hub.give_up_hung()), (1, 0));
     assert_eq!(result(&questions[0].latest().unwrap()), "deadline_exceeded");
     let next = hub.take(THREAD + 1).unwrap();
@@ -213,6 +219,48 @@ fn a_thread_that_does_not_come_back_is_given_up() {
     hub.came_back();
     assert!(ready(questions[0].changed()).flatten().is_some());
     assert!(ready(questions[0].changed()).is_none());
+}
+
+/// Where no more threads are replaced, others do what the next one that hangs had taken.
+#[test]
+fn what_a_thread_took_that_is_not_given_up_is_not_lost() {
+    let hub = hub(&LiveConfig::default(), 1 << 20);
+    let past = Instant::now().checked_sub(HUNG * 2).unwrap();
+    let mut watched = Vec::new();
+    for thread in 0..16 {
+        watched.push(watch(&hub, thread, Duration::ZERO).unwrap());
+        let round = hub.take(thread).unwrap();
+        assert!(hub.begin(thread, round.questions[0].0, past));
+    }
+    watched.extend([100, 101].map(|n| watch(&hub, n, Duration::ZERO).unwrap()));
+    let round = hub.take(16).unwrap();
+    let [(hangs, _), (waits, _)] = &*round.questions else { panic!("{round:?}") };
+    assert!(hub.begin(16, *hangs, past));
+    assert_eq!((hub.give_up_hung(), hub.give_up_hung()), (16, 0));
+    let next = hub.take(17).unwrap();
+    assert_eq!(next.questions.iter().map(|(n, _)| *n).collect::<Vec<u64>>(), [*waits]);
+    // It comes back, and goes on without what others took.
+    let done = Evaluation { outcome: Ok(answer("late")), live: LiveOutcome::default() };
+    assert!(hub.finish(16, *hangs, Some(done)));
+    assert!(!hub.begin(16, *waits, Instant::now()) && hub.begin(17, *waits, Instant::now()));
+}
+
+#[test]
+fn what_a_panic_ends_begins_anew_and_loses_nothing() {
+    let hub = hub(&LiveConfig::default(), 1 << 20);
+    let question = watch(&hub, 1, Duration::ZERO).unwrap();
+    let mut panics = 2;
+    restarted(|| {
+        hub.end_round(THREAD);
+        if panics > 0 {
+            panics -= 1;
+            let round = hub.take(THREAD).unwrap();
+            assert!(hub.begin(THREAD, round.questions[0].0, Instant::now()));
+            panic!("outside of an evaluation");
+        }
+        evaluate(&hub, &Ok(answer("1")));
+    });
+    assert_eq!(result(&question.latest().unwrap()), "1");
 }
 
 #[test]

@@ -47,7 +47,9 @@ fn evaluate(hub: &LiveHub, thread: u64, round: &LiveRound) -> bool {
             break;
         }
         let deadline = now + asking.deadline;
-        hub.begin(thread, *question, deadline);
+        if !hub.begin(thread, *question, deadline) {
+            continue;
+        }
         let evaluated = match &basis {
             Ok(basis) => contained(|| basis.evaluate(asking, params, (hub.now_ms(), deadline))),
             Err(fault) => Err(fault.clone()),

@@ -1,7 +1,9 @@
 //! The threads of what is watched: one that sees what came, some that evaluate. They end before the
-//! rest of the engine does; one that hangs in a plugin is left running.
+//! rest of the engine does; one that hangs in a plugin is left running, and what a panic ends
+//! begins anew.
 
 use super::hub::{LiveClock, LiveHub};
+use super::round::contained;
 use super::{round, watcher};
 use crate::config::LiveConfig;
 use crate::engine::asking::Asking;
@@ -16,6 +18,9 @@ use std::time::Duration;
 
 /// How long to wait for the threads' end.
 const PARTING: Duration = Duration::from_secs(1);
+
+/// When what a panic ended begins anew.
+const ANEW: Duration = Duration::from_millis(100);
 
 /// The threads; they end when this is dropped.
 pub(in crate::engine) struct LiveThreads {
@@ -52,13 +57,13 @@ pub(super) fn start_at(
     }
     let mut next = count;
     let run = move || {
-        let replace = || {
+        let mut replace = || {
             next += 1;
             if let Err(fault) = evaluates(&hub, next, &working) {
                 tracing::warn!("a thread that hangs in a plugin is not replaced: {fault}");
             }
         };
-        watcher::watch(&hub, replace);
+        restarted(|| watcher::watch(&hub, &mut replace));
     };
     std::thread::Builder::new().name("tally-live".into()).spawn(run)?;
     Ok(threads)
@@ -70,9 +75,27 @@ fn evaluates(hub: &Arc<LiveHub>, number: u64, working: &SyncSender<()>) -> io::R
     let run = move || {
         let _working = working;
         pipeline::give_way();
-        round::work(&hub, number);
+        restarted(|| {
+            // What it had taken before a panic; else there is nothing.
+            hub.end_round(number);
+            round::work(&hub, number);
+        });
     };
     std::thread::Builder::new().name(format!("tally-live-{number}")).spawn(run).map(drop)
+}
+
+/// Works until it is done: what a panic ends begins anew.
+pub(super) fn restarted(mut work: impl FnMut()) {
+    let mut once = || {
+        contained(|| {
+            work();
+            Ok(())
+        })
+    };
+    while once().is_err() {
+        tracing::error!("an internal error ended a thread of what is watched; it begins anew");
+        std::thread::sleep(ANEW);
+    }
 }
 
 impl LiveThreads {

@@ -14,6 +14,7 @@ mod gaps;
 #[cfg(test)]
 mod tests;
 
+use super::fatal::message;
 use super::judged_tail::{JudgedRecords, JudgedTail};
 use super::publish_events::events_of;
 use crate::decode::Decoder;
@@ -25,9 +26,10 @@ use crate::log::{Log, LogError};
 use crate::memory::Share;
 use gaps::GapWatch;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, channel};
 
@@ -58,8 +60,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Records behind the feed at which a replay joins the ring.
 const NEAR: u64 = 2_048;
 
-/// Polls without a record after which what is left before the feed's position is looked up by
-/// itself: there may be no record.
+/// Polls without a record of a partition that lacks some after which what is left before the feed's
+/// position is looked up by itself: there may be no record.
 const QUIET: u32 = 25;
 
 /// What a replay is made of.
@@ -72,10 +74,13 @@ pub struct ReplayParts {
     pub window: u64,
     /// Where the memory of messages is taken.
     pub share: Arc<Share>,
+    /// Whether it was told that replays end by internal errors.
+    pub told: Arc<AtomicBool>,
 }
 
 /// Listens to the events that the filter takes from `since` on; in partitions that it does not
-/// name, from now on. `permit` is given back when the replay has ended.
+/// name, from now on. `permit` is given back when the replay has ended. An internal error ends the
+/// listener as one.
 ///
 /// # Errors
 /// The system starts no more threads.
@@ -83,12 +88,27 @@ pub fn replay_feed(
     parts: ReplayParts,
     feed: &Arc<Feed>,
     (since, filter): (Position, FeedFilter),
-    permit: OwnedSemaphorePermit,
+    permit: impl Send + 'static,
 ) -> std::io::Result<FeedListener> {
     let (mut replay, listener) = Replay::new(parts, feed, since, filter);
     let feed = Arc::downgrade(feed);
     let run = move || {
-        replay.run(&feed);
+        let (told, sender) = (replay.parts.told.clone(), replay.sender.clone());
+        let ended = catch_unwind(AssertUnwindSafe(move || replay.run(&feed)));
+        if let Err(panic) = ended {
+            // Who listens will try again, and often meet the same record.
+            if !told.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    "a replay of events has ended by an internal error ({}), as may others: please \
+                     report it; counting goes on, and new events are shown",
+                    message(&*panic)
+                );
+            }
+            // Dropping the payload may panic in turn.
+            std::mem::forget(panic);
+            // A listener that has gone needs no word.
+            let _ = sender.blocking_send(ReplayMessage::Failed);
+        }
         drop(permit);
     };
     std::thread::Builder::new().name("tally-replay".into()).spawn(run)?;
@@ -104,10 +124,15 @@ struct Replay {
     at: Position,
     tail: Option<JudgedTail>,
     joined: Option<RingPlace>,
+    /// What reads partitions by themselves, while it does.
+    looking: Option<JudgedTail>,
     /// Items that are to be sent.
     ready: VecDeque<FeedItem>,
-    /// Polls without a record, in a row.
+    /// Polls that brought nothing of the partitions that lack something, since there were as many
+    /// of these as there are.
     quiet: u32,
+    /// Partitions that lacked something when that was counted last.
+    lacking: usize,
     gaps: GapWatch,
 }
 
@@ -139,8 +164,21 @@ impl Replay {
         let (sender, receiver) = channel(WAITING);
         let listener = FeedListener::replaying(receiver, &at);
         let (ready, gaps) = (VecDeque::new(), GapWatch::default());
-        let (tail, joined, quiet) = (None, None, 0);
-        (Replay { parts, filter, sender, at, tail, joined, ready, quiet, gaps }, listener)
+        let (tail, looking, joined, quiet, lacking) = (None, None, None, 0, 0);
+        let replay = Replay {
+            parts,
+            filter,
+            sender,
+            at,
+            tail,
+            joined,
+            looking,
+            ready,
+            quiet,
+            lacking,
+            gaps,
+        };
+        (replay, listener)
     }
 
     fn run(&mut self, feed: &Weak<Feed>) {
@@ -186,10 +224,12 @@ impl Replay {
 
     /// Joins the ring if the feed is near and the listener has taken everything, else reads on.
     fn approach(&mut self, feed: &Feed) -> Result<(), LogError> {
+        self.looking = None;
         let taken = self.sender.capacity() == self.sender.max_capacity();
         if taken && self.tail.is_some() && self.is_near(&feed.position()) {
             let (live, goal) = feed.join(self.filter.clone());
             self.joined = Some(RingPlace { live, goal });
+            self.quiet = 0;
             return Ok(());
         }
         self.read_on()
@@ -227,7 +267,7 @@ impl Replay {
             }
             self.ready.extend(self.gaps.ask(&*self.parts.log, &mut self.at)?);
         } else if lacking.is_empty() || self.quiet < QUIET {
-            self.read_on()?;
+            self.read_towards(&lacking)?;
         } else {
             self.look_up(&lacking)?;
         }
@@ -255,6 +295,24 @@ impl Replay {
         self.at.0.get(&partition).copied().unwrap_or(0)
     }
 
+    /// Reads a few records, and counts whether any was of the partitions that lack some: others may
+    /// be busy for ever, while these end in offsets without a record.
+    fn read_towards(&mut self, lacking: &[(u32, u64)]) -> Result<(), LogError> {
+        let read = |tail: &Option<JudgedTail>| -> u64 {
+            let read = |(partition, _): &(u32, u64)| tail.as_ref()?.read(*partition);
+            lacking.iter().filter_map(read).fold(0, u64::saturating_add)
+        };
+        if lacking.len() != self.lacking {
+            (self.lacking, self.quiet) = (lacking.len(), 0);
+        }
+        let before = read(&self.tail);
+        self.read_on()?;
+        if read(&self.tail) == before {
+            self.quiet = self.quiet.saturating_add(1);
+        }
+        Ok(())
+    }
+
     /// Reads a few records.
     fn read_on(&mut self) -> Result<(), LogError> {
         let Replay { parts, filter, at, tail, ready, gaps, .. } = self;
@@ -266,23 +324,28 @@ impl Replay {
             *tail = Some(JudgedTail::open(&*parts.log, decoder, parts.window, at)?);
         }
         let Some(tail) = tail else { return Ok(()) };
-        let any = tail.poll(WAIT, RECORDS, at, &mut |judged| show(judged, filter, gaps, ready))?;
-        self.quiet = if any { 0 } else { self.quiet.saturating_add(1) };
-        Ok(())
+        tail.poll(WAIT, RECORDS, at, &mut |judged| show(judged, filter, gaps, ready))
     }
 
-    /// Reads these partitions up to these offsets, each by itself. Another reader goes on from
-    /// there, if that is necessary.
+    /// Reads these partitions up to these offsets, each by itself, or a message's worth of it:
+    /// then it is called again. Another reader goes on from there, if that is necessary.
     fn look_up(&mut self, lacking: &[(u32, u64)]) -> Result<(), LogError> {
-        self.quiet = 0;
-        let Some(mut tail) = self.tail.take() else { return Ok(()) };
-        let Replay { parts, filter, at, ready, gaps, .. } = self;
-        for lack in lacking {
-            let (partition, to) = *lack;
-            gaps.note_range(partition, at.0.get(&partition).copied().unwrap_or(0), to);
-            let mut each = |judged: &JudgedRecords<'_>| show(judged, filter, gaps, ready);
-            tail.read_to(&*parts.log, *lack, at, &mut each)?;
+        if let Some(mut tail) = self.looking.take().or_else(|| self.tail.take()) {
+            let Replay { parts, filter, at, ready, gaps, .. } = self;
+            for (partition, to) in lacking.iter().copied() {
+                let from = at.0.get(&partition).copied().unwrap_or(0);
+                let mut each = |judged: &JudgedRecords<'_>| show(judged, filter, gaps, ready);
+                let lack = (partition, to, CHUNK);
+                let is_read = tail.read_to(&*parts.log, lack, at, &mut each)?;
+                let read = at.0.get(&partition).copied().unwrap_or(from);
+                gaps.note_range(partition, from, read);
+                if !is_read {
+                    self.looking = Some(tail);
+                    return Ok(());
+                }
+            }
         }
+        self.quiet = 0;
         Ok(())
     }
 

@@ -8,18 +8,21 @@
 //! Bounds: the questions are the engine's, [`AT_ONCE`] answers are worked on at a time, and texts
 //! are taken from the share of memory for what is watched, for as long as a socket writes them.
 //! Where there is no room the problem `overloaded` is told, and the answer is tried again after
-//! [`AGAIN`]. No position is promised here that the engine did not state.
+//! [`AGAIN`]; so is one that the catalogue was not there for. No position is promised here that the
+//! engine did not state.
 
 mod pace;
+mod shared_text;
 
 pub(crate) use pace::{PacedUpdate, PacedUpdates};
+pub(crate) use shared_text::{longest_way, pieces};
 
-use super::App;
 use super::codes::Code;
 use super::complete_answer::CompleteAnswer;
 use super::json_members::push_text;
 use super::metric_request::MetricRequest;
 use super::problem::Problem;
+use super::{App, enrich};
 use axum::http::HeaderValue;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -52,6 +55,8 @@ pub(crate) const UPDATE_END: &str = "}";
 pub(crate) struct LiveAnswers {
     shared: Mutex<HashMap<LiveKey, Arc<UpdateSender>>>,
     at_work: Semaphore,
+    /// Those that may have to wait for the catalogue; nothing that needs no names waits for these.
+    looking_up: Semaphore,
 }
 
 /// Questions with one key have one answer and one tag.
@@ -75,6 +80,8 @@ pub(crate) struct LiveBody {
     pub(crate) members: Bytes,
     position: Position,
     as_of: i64,
+    /// Whether the catalogue was not there to be asked.
+    lacks_names: bool,
 }
 
 /// One who watches a question, until it is dropped.
@@ -86,7 +93,8 @@ pub(crate) struct LiveHandle {
 
 impl Default for LiveAnswers {
     fn default() -> LiveAnswers {
-        LiveAnswers { shared: Mutex::default(), at_work: Semaphore::new(AT_ONCE) }
+        let places = || Semaphore::new(AT_ONCE);
+        LiveAnswers { shared: Mutex::default(), at_work: places(), looking_up: places() }
     }
 }
 
@@ -197,8 +205,9 @@ struct LiveTask {
 
 impl LiveTask {
     async fn run(self, mut question: LiveQuestion) {
-        // When what is published is tried again, if it is to be.
+        // When what is published is tried again, if it is to be, and whether that is for its names.
         let mut again: Option<Instant> = None;
+        let mut lacks_names = false;
         loop {
             let answer = tokio::select! {
                 () = self.updates.closed() => {
@@ -209,6 +218,10 @@ impl LiveTask {
                 }
                 answer = question.changed() => answer,
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    if lacks_names && self.app.catalogue.health_error().is_some() {
+                        again = Some(Instant::now() + AGAIN);
+                        continue;
+                    }
                     question.latest()
                 }
             };
@@ -221,7 +234,8 @@ impl LiveTask {
             // What the engine refuses, it tries again by itself.
             let is_full = |problem: &Arc<Problem>| problem.is(Code::Overloaded);
             let is_ours = answer.outcome.is_ok() && update.as_ref().is_err_and(is_full);
-            again = is_ours.then(|| Instant::now() + AGAIN);
+            lacks_names = update.as_ref().is_ok_and(|body| body.lacks_names);
+            again = (is_ours || lacks_names).then(|| Instant::now() + AGAIN);
             self.updates.send_replace(Some(update));
         }
     }
@@ -239,18 +253,44 @@ impl LiveTask {
     async fn body(&self, answer: &LiveAnswer) -> Result<LiveBody, Problem> {
         let evaluated = answer.outcome.clone()?;
         let (position, as_of) = (evaluated.position.clone(), evaluated.as_of);
-        let _place = self.app.live.at_work.acquire().await;
-        let complete = CompleteAnswer::new(&self.app, self.asked.again(), evaluated).await?;
+        let LiveAnswers { at_work, looking_up, .. } = &self.app.live;
+        let asked = self.asked.again();
+        let (complete, _places) = if enrich::may_look_up(&self.app, &asked, &evaluated) {
+            let place = looking_up.acquire().await;
+            let complete = CompleteAnswer::new(&self.app, asked, evaluated).await?;
+            (complete, (at_work.acquire().await, Some(place)))
+        } else {
+            let place = at_work.acquire().await;
+            (CompleteAnswer::new(&self.app, asked, evaluated).await?, (place, None))
+        };
+        let warnings = &complete.evaluated.warnings;
+        let lacks_names = warnings.iter().any(|warning| warning.code == enrich::UNAVAILABLE);
         let (complete, tag) = complete.tagged(None).await?;
         let text = complete.into_members(answer.woken).await?;
-        let held = self.app.limits.watched.take(text.len() as u64).map_err(|_| {
+        let held = self.take(text.len() as u64)?;
+        let members = Bytes::from_owner(HeldText { text, _held: held });
+        Ok(LiveBody { tag, members, position, as_of, lacks_names })
+    }
+
+    /// Memory for the next text; where there is no room beside the one before, in its place.
+    fn take(&self, bytes: u64) -> Result<Held, Problem> {
+        let watched = &self.app.limits.watched;
+        let in_its_place = |_| {
+            // Nobody is woken: the next update follows at once.
+            let mut before = None;
+            self.updates.send_if_modified(|update| {
+                before = update.take();
+                false
+            });
+            drop(before);
+            watched.take(bytes)
+        };
+        watched.take(bytes).or_else(in_its_place).map_err(|_| {
             Problem::overloaded(
                 "what waits for sockets takes as much memory as it may, which is a share of \
                  [limits] memory",
             )
-        })?;
-        let members = Bytes::from_owner(HeldText { text, _held: held });
-        Ok(LiveBody { tag, members, position, as_of })
+        })
     }
 }
 

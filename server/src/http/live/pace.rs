@@ -49,9 +49,11 @@ impl PacedUpdates {
         loop {
             drop(self.handle.changed().await?);
             sleep_until(self.due).await;
-            let update = match self.handle.newest()? {
-                Ok(body) => self.answer(body),
-                Err(problem) => self.refusal(problem),
+            let update = match self.handle.newest() {
+                Some(Ok(body)) => self.answer(body),
+                Some(Err(problem)) => self.refusal(problem),
+                // It has made room for the next one.
+                None => None,
             };
             if update.is_some() {
                 self.due = Instant::now() + self.min_interval;

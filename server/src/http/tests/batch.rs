@@ -10,6 +10,8 @@ use tally_engine::memory::Share;
 use tally_plugin::ask::Fault;
 
 const PATH: &str = "/api/metrics/batch";
+/// The metric that there is.
+const NAME: &str = "event_frequencies";
 const LONG: Duration = Duration::from_secs(30);
 
 fn patient() -> Limits {
@@ -131,10 +133,11 @@ async fn positions_are_waited_for_once_and_who_waits_in_vain_alone_is_refused() 
         }
     });
     let queries = json!([
-        {"name": "a", "at_least": "0:1300", "wait_ms": 30_000},
-        {"name": "b", "at_least": "1:998"},
-        {"name": "c", "at_least": "0:9000", "wait_ms": 0},
-        {"name": "d"},
+        {"name": NAME, "at_least": "0:1300", "wait_ms": 30_000},
+        {"name": NAME, "at_least": "1:998"},
+        {"name": NAME, "at_least": "0:9000", "wait_ms": 0},
+        {"name": NAME},
+        {"name": "nothing", "at_least": "0:9000", "wait_ms": 30_000},
     ]);
     let begun = Instant::now();
     let move_on = async {
@@ -147,6 +150,7 @@ async fn positions_are_waited_for_once_and_who_waits_in_vain_alone_is_refused() 
         assert_eq!(found[n]["meta"]["position"], "0:1300,1:998", "{}", found[n]);
     }
     assert_eq!(found[2]["code"], "position_not_reached");
+    assert_eq!(found[4]["code"], "position_not_reached", "what does not exist is not waited for");
     assert_eq!(found[2]["position"], "0:1300,1:998");
 }
 
@@ -186,7 +190,7 @@ async fn a_stop_ends_the_wait_of_a_batch() {
     let mut world = World::new(Limits { drain: LONG, ..patient() }).await;
     let mut server = world.listen().await;
     let mut stream = server.connect().await;
-    let body = r#"{"queries":[{"name":"a","at_least":"0:9000","wait_ms":30000}]}"#;
+    let body = r#"{"queries":[{"name":"event_frequencies","at_least":"0:9000","wait_ms":30000}]}"#;
     let head =
         "POST /api/metrics/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
     let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());

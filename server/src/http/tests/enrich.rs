@@ -8,6 +8,8 @@ use crate::http::Limits;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tally_plugin::ask::Warning;
 use tally_plugin::read::Id;
 
@@ -94,9 +96,10 @@ async fn a_result_that_is_not_as_its_schema_says_is_left_as_it_is() {
     }
 }
 
-/// Says how often it was asked, and fails or not.
-struct Counting {
-    fails: bool,
+/// Says how often it was asked, and fails, hangs, or knows nobody.
+pub(super) struct Counting {
+    pub(super) fails: AtomicBool,
+    pub(super) hangs: AtomicBool,
     asked: Mutex<Vec<Wanted>>,
 }
 
@@ -115,9 +118,11 @@ impl Catalogue for Counting {
     }
     fn names(&self, wanted: Wanted) -> CatalogueFuture<'_, Names> {
         self.asked.lock().push(wanted);
-        let fails = self.fails;
+        let [fails, hangs] = [&self.fails, &self.hangs].map(|of| of.load(Ordering::Relaxed));
         Box::pin(async move {
-            if fails {
+            if hangs {
+                std::future::pending().await
+            } else if fails {
                 Err(CatalogueError::Unavailable("down".into()))
             } else {
                 Ok(Names::default())
@@ -133,8 +138,15 @@ impl Catalogue for Counting {
 }
 
 fn counting(fails: bool) -> (Arc<Counting>, World) {
-    let catalogue = Arc::new(Counting { fails, asked: Mutex::default() });
-    let limits = Limits { catalogue: std::time::Duration::from_millis(50), ..Limits::default() };
+    counting_for(fails, Duration::from_millis(50))
+}
+
+/// One that is waited for so long.
+pub(super) fn counting_for(fails: bool, limit: Duration) -> (Arc<Counting>, World) {
+    let fails = AtomicBool::new(fails);
+    let catalogue =
+        Arc::new(Counting { fails, hangs: AtomicBool::new(false), asked: Mutex::default() });
+    let limits = Limits { catalogue: limit, ..Limits::default() };
     (Arc::clone(&catalogue), World::with(catalogue, tempfile::tempdir().unwrap(), limits))
 }
 

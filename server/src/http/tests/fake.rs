@@ -1,4 +1,6 @@
 //! An engine that answers what a test tells it to, and ways to ask the server in front of it.
+//!
+//! Over 480 lines: the whole of what the server asks of an engine, once.
 
 use crate::catalogue::embedded::Embedded;
 use crate::catalogue::{Catalogue, Cost, Product, User};
@@ -20,7 +22,7 @@ use tally_engine::engine::{
     EvaluateError, Evaluated, EventPage, EventRate, FeedFilter, FeedListener, FoundRecord, History,
     JudgedRecord, ListenRefused, LiveAnswer, LivePublisher, LiveQuestion, LogError, LogRecord,
     MemoryStatus, MemoryUse, MetricInfo, MetricState, Order, OrderError, PageRequest, PastEvent,
-    Question, ReadLogError, RecordVerdict, Refusals, Rejected, Revision, StateDump,
+    Question, ReadLogError, RecordVerdict, Refusals, Rejected, ReplayTurns, Revision, StateDump,
     StateUnavailable, StoredMetric, StoredRows, WatchRequest, live_question,
 };
 use tally_engine::event::Position;
@@ -33,8 +35,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Bytes of memory for sockets; a quarter is for the newest events.
-const SOCKETS: u64 = 256 << 20;
+/// Bytes of memory for the newest events.
+const FEED: u64 = 64 << 20;
 
 pub(super) type Evaluate = dyn Fn(&Question) -> Result<Evaluated, EvaluateError> + Send + Sync;
 
@@ -83,7 +85,7 @@ impl Fake {
             }]),
             status: Mutex::new(status()),
             states: Mutex::new(MetricState::Active),
-            feed: Feed::new(&Arc::new(Share::new(SOCKETS))),
+            feed: Feed::new(&Arc::new(Share::new(FEED))),
             since: Mutex::default(),
             watched: Mutex::default(),
         })
@@ -298,14 +300,18 @@ impl EngineApi for Fake {
         Ok(Appended { accepted, rejected, position: "0:17".parse().unwrap() })
     }
 
-    /// Replays nothing; at `9:9` it has no place for one more replay.
+    /// Replays nothing; at `9:9` too many wait for one, at `8:8` it ends by an internal error.
     fn listen(
         &self,
         filter: FeedFilter,
         since: Option<Position>,
+        _: &ReplayTurns,
     ) -> Result<FeedListener, ListenRefused> {
         if since.as_ref().is_some_and(|since| since.0.contains_key(&9)) {
-            return Err(ListenRefused::TooManyReplays(8));
+            return Err(ListenRefused::TooManyWait(8));
+        }
+        if let Some(since) = since.as_ref().filter(|since| since.0.contains_key(&8)) {
+            return Ok(FeedListener::failed(since));
         }
         self.since.lock().extend(since);
         Ok(self.feed.listen(filter))

@@ -46,10 +46,20 @@ fn count_to(world: &World, position: &str) {
 /// Answers so from now on, says so to who watches, and lets them hear it.
 async fn answers(
     world: &World,
+    answer: impl Fn() -> Result<Evaluated, EvaluateError> + Clone + Send + Sync + 'static,
+) {
+    let published = answer.clone();
+    world.fake.answers(move |_| published());
+    world.fake.changed();
+    answers_only(world, answer).await;
+}
+
+/// Answers so from now on, and lets those who watch hear what was said before.
+async fn answers_only(
+    world: &World,
     answer: impl Fn() -> Result<Evaluated, EvaluateError> + Send + Sync + 'static,
 ) {
     world.fake.answers(move |_| answer());
-    world.fake.changed();
     for _ in 0..32 {
         yield_now().await;
     }
@@ -254,14 +264,34 @@ async fn an_answer_of_before_ends_nothing_and_one_of_a_later_time_does() {
     let tag = world.get(PATH).await.header("etag").to_owned();
     let answer = held(&world, "30s", &tag, async || {
         let behind = |answer: &mut Evaluated| answer.position = "0:1203,1:998".parse().unwrap();
-        answers(&world, || Ok(in_minute(0))).await;
-        answers(&world, move || Ok(changed(behind))).await;
+        for before in [in_minute(0), changed(behind)] {
+            world.fake.answers(move |_| Ok(before.clone()));
+            world.fake.changed();
+            // It is no more what is answered.
+            answers_only(&world, || Ok(in_minute(1))).await;
+        }
         answers(&world, || Ok(in_minute(2))).await;
     })
     .await;
     let window = &answer.json()["meta"]["window"];
     let expected = json!({"from": "1970-01-01T00:02:00.000Z"});
     assert_eq!((answer.status.as_u16(), window), (200, &expected));
+}
+
+#[tokio::test]
+async fn another_answer_ends_it_also_at_a_lower_position() {
+    let world = World::new(patient()).await;
+    let tag = world.get(PATH).await.header("etag").to_owned();
+    let answer = held(&world, "30s", &tag, async || {
+        let behind = |answer: &mut Evaluated| {
+            answer.position = "0:1203,1:998".parse().unwrap();
+            answer.revision = 6;
+        };
+        answers(&world, move || Ok(changed(behind))).await;
+    })
+    .await;
+    let position = &answer.json()["meta"]["position"];
+    assert_eq!((answer.status.as_u16(), position), (200, &json!("0:1203,1:998")));
 }
 
 #[tokio::test]

@@ -133,6 +133,18 @@ async fn the_last_id_comes_before_since_and_faults_are_told_together() {
 }
 
 #[tokio::test]
+async fn an_internal_error_is_told_and_the_stream_ends() {
+    let mut world = World::new(Limits::default()).await;
+    let server = world.listen().await;
+    let mut stream = Stream::open(&server, "/api/events/stream?since=8:8", "").await;
+    let mut rest = std::mem::take(&mut stream.left).into_bytes();
+    timeout(PATIENCE, stream.socket.read_to_end(&mut rest)).await.unwrap().unwrap();
+    let rest = String::from_utf8(rest).unwrap();
+    let told = "retry: 60000\ndata: {\"type\":\"error\",\"code\":\"internal_error\"";
+    assert!(rest.contains(told), "{rest}");
+}
+
+#[tokio::test]
 async fn a_comment_keeps_a_stream_open_and_a_stop_ends_it() {
     let limits = Limits {
         heartbeat: Duration::from_millis(20),

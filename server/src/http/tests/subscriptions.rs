@@ -82,6 +82,8 @@ async fn since_is_given_to_the_engine_and_what_cannot_be_is_told() {
     assert_eq!(told, ("position_invalid".into(), a.clone()));
     let told = refused(&mut socket, &subscribe("a", json!("9:9"))).await;
     assert_eq!(told, ("overloaded".into(), a.clone()));
+    let told = refused(&mut socket, &subscribe("a", json!("8:8"))).await;
+    assert_eq!(told, ("internal_error".into(), a.clone()));
     say(&mut socket, &subscribe("a", json!("0:17,1:9"))).await;
     heard(&mut socket).await;
     let since: Vec<String> = world.fake.since.lock().iter().map(ToString::to_string).collect();

@@ -1,5 +1,6 @@
 //! Metrics that are watched: subscriptions on `/ws`, and what all who watch a question share.
 
+use super::enrich::counting_for;
 use super::fake::{World, evaluated};
 use super::live::{Socket, greeted, next};
 use super::subscriptions::{heard, refused, say};
@@ -270,6 +271,56 @@ async fn where_there_is_no_room_it_is_told_and_tried_again() {
     assert!(seq == 1 && text.contains("\"total\": 1") && !text.contains('\n'), "{text}");
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(share.used(), text.len() as u64);
+}
+
+#[tokio::test]
+async fn a_text_finds_room_in_the_place_of_the_one_before() {
+    let share = Arc::new(Share::new(1_200));
+    let world = World::new(Limits { watched: Arc::clone(&share), ..Limits::default() }).await;
+    let shows = |letter: &str| {
+        let result = format!("\"{}\"", letter.repeat(600));
+        world.fake.answers(move |_| Ok(evaluated(&result, json!({}))));
+        world.fake.changed();
+    };
+    shows("a");
+    let mut updates = PacedUpdates::new(watch(&world, "{}", false), Duration::ZERO);
+    for (seq, letter) in [(1, "a"), (2, "b"), (3, "c")] {
+        shows(letter);
+        let (number, text) = told(&mut updates).await;
+        assert!(number == seq && text.contains(&letter.repeat(600)), "{number} {text}");
+    }
+    assert!(share.used() > 600);
+}
+
+/// Answers with a user, whose name is in the catalogue.
+fn shows_a_user(world: &World) {
+    let schema = json!({"type": "object", "properties": {"user_id": {"x-tally-id": "user"}}});
+    world.fake.answers(move |_| Ok(evaluated(r#"{"user_id":1}"#, schema.clone())));
+}
+
+#[tokio::test]
+async fn names_come_once_the_catalogue_is_back() {
+    let (catalogue, world) = counting_for(true, LONG);
+    shows_a_user(&world);
+    let mut updates = PacedUpdates::new(watch(&world, "{}", true), Duration::ZERO);
+    let (seq, text) = told(&mut updates).await;
+    assert!(seq == 1 && text.contains("catalogue_unavailable"), "{text}");
+    catalogue.fails.store(false, Ordering::Relaxed);
+    // Nothing is counted meanwhile.
+    let (seq, text) = told(&mut updates).await;
+    assert!(seq == 2 && !text.contains("catalogue_unavailable"), "{text}");
+}
+
+#[tokio::test]
+async fn what_needs_no_names_does_not_wait_for_the_catalogue() {
+    let (catalogue, world) = counting_for(false, LONG * 10);
+    catalogue.hangs.store(true, Ordering::Relaxed);
+    shows_a_user(&world);
+    let asks = |n: u64| watch(&world, &format!("{{\"limit\":{n}}}"), true);
+    let waiting: Vec<LiveHandle> = (1..100).map(asks).collect();
+    let mut plain = PacedUpdates::new(watch(&world, "{}", false), Duration::ZERO);
+    assert_eq!(told(&mut plain).await.0, 1);
+    drop(waiting);
 }
 
 #[tokio::test]

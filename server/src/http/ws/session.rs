@@ -11,14 +11,14 @@ use super::update_frames::update_frames;
 use super::{AT_ONCE, PER_SECOND, Socket};
 use crate::http::codes::Code;
 use crate::http::error_message::problem_message;
-use crate::http::feed_messages::feed_message;
+use crate::http::feed_messages::{failed_message, feed_message};
 use crate::http::json_members::push_text;
-use crate::http::live::{LiveAnswers, PacedUpdate, PacedUpdates, update_head};
+use crate::http::live::{LiveAnswers, PacedUpdate, PacedUpdates, longest_way, update_head};
 use crate::http::{App, Phase, metric_request, wait_for_stop};
 use futures_util::{SinkExt, StreamExt};
 use std::convert::Infallible;
 use std::sync::Arc;
-use tally_engine::engine::{FeedFilter, MetricState};
+use tally_engine::engine::{FeedFilter, MetricState, ReplayTurns};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -29,6 +29,7 @@ pub(super) struct Session {
     phase: watch::Receiver<Phase>,
     allowance: Allowance,
     subscriptions: Subscriptions,
+    replays: ReplayTurns,
     notices: NoticeListener,
 }
 
@@ -36,7 +37,8 @@ impl Session {
     pub(super) fn new(socket: Socket, app: Arc<App>, phase: watch::Receiver<Phase>) -> Session {
         let notices = PluginNotices::listen(&app);
         let (allowance, subscriptions) = (Allowance::new(), Subscriptions::default());
-        Session { socket, app, phase, allowance, subscriptions, notices }
+        let replays = ReplayTurns::default();
+        Session { socket, app, phase, allowance, subscriptions, replays, notices }
     }
 
     /// Serves the socket to its end; `silent`: without the events of a bare connection.
@@ -67,7 +69,7 @@ impl Session {
     async fn exchange(&mut self, silent: bool) -> Result<Infallible, End> {
         // Listens before it reads the position, so that no event is missed in between.
         if !silent {
-            let feed = self.app.engine.listen(FeedFilter::default(), None);
+            let feed = self.app.engine.listen(FeedFilter::default(), None, &self.replays);
             self.subscriptions.listen(None, feed.map_err(|_| End::Close(GOING_AWAY))?);
         }
         let hello = hello_message(&self.app);
@@ -89,7 +91,12 @@ impl Session {
                         self.write(&[reply]).await?;
                     }
                 }
-                ready = self.subscriptions.next() => self.show(ready).await?,
+                ready = self.subscriptions.next() => {
+                    let begun = Instant::now();
+                    self.show(ready).await?;
+                    // What nobody reads is no silence.
+                    heard += begun.elapsed();
+                }
                 notices = self.notices.next() => self.write(&notices).await?,
                 _ = ping.tick() => {
                     if heard.elapsed() >= limits.socket_dead {
@@ -140,10 +147,12 @@ impl Session {
             return refused(Code::TooManySubscriptions, detail);
         }
         match topic {
-            Topic::Events { filter, since } => match self.app.engine.listen(filter, since) {
-                Ok(listener) => self.subscriptions.listen(Some(id.into()), listener),
-                Err(full) => return refused(Code::Overloaded, full.to_string()),
-            },
+            Topic::Events { filter, since } => {
+                match self.app.engine.listen(filter, since, &self.replays) {
+                    Ok(listener) => self.subscriptions.listen(Some(id.into()), listener),
+                    Err(full) => return refused(Code::Overloaded, full.to_string()),
+                }
+            }
             Topic::Metric(topic) => {
                 let updates = self.watch(id, topic)?;
                 self.subscriptions.watch(id.into(), Box::new(updates));
@@ -181,18 +190,33 @@ impl Session {
                 return self.write(&[problem_message(Some(id), &problem)]).await;
             }
         };
-        let limit = self.app.limits.socket_write;
-        // A slow socket that takes one part after the other is not blocked.
-        for frame in update_frames(update_head(Some(id), seq), &body.members) {
-            ended_write(timeout(limit, self.socket.feed(frame)).await)?;
+        let (limit, socket) = (self.app.limits.socket_write, &mut self.socket);
+        let frames = update_frames(update_head(Some(id), seq), &body.members);
+        let parts = async {
+            // A slow socket that takes one part after the other is not blocked.
+            for frame in frames {
+                ended_write(timeout(limit, socket.feed(frame)).await)?;
+            }
+            ended_write(timeout(limit, socket.flush()).await)
+        };
+        // But it holds the text, and reads nothing meanwhile.
+        let longest = longest_way(limit, body.members.len());
+        tokio::select! {
+            written = timeout(longest, parts) => written.unwrap_or(Err(End::Close(TOO_SLOW))),
+            () = wait_for_stop(&mut self.phase) => Err(End::Close(GOING_AWAY)),
         }
-        ended_write(timeout(limit, self.socket.flush()).await)
     }
 
     async fn show_items(&mut self, ready: ReadyItems) -> Result<(), End> {
         let ReadyItems { id, listener, items, ended } = ready;
         if ended {
-            return Err(End::Close(GOING_AWAY));
+            return match id.filter(|_| listener.has_failed()) {
+                Some(id) => {
+                    self.subscriptions.end(&id);
+                    self.write(&[failed_message(Some(&id))]).await
+                }
+                None => Err(End::Close(GOING_AWAY)),
+            };
         }
         let socket = &mut self.socket;
         let written = timeout(self.app.limits.socket_write, async {

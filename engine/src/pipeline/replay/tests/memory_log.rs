@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Records of a batch of a range.
+const BATCH: usize = 8;
+
 /// The timestamp of every record.
 const NOW: i64 = 1_800_000_000_000;
 
@@ -93,7 +96,8 @@ impl Tail for MemoryTail {
 
 impl LogReader for MemoryReader {
     fn batch(&mut self) -> Result<Vec<LogRecord>, LogError> {
-        Ok(std::mem::take(&mut self.0))
+        let count = self.0.len().min(BATCH);
+        Ok(self.0.drain(..count).collect())
     }
 }
 

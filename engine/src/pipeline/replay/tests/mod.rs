@@ -19,6 +19,12 @@ use tokio::sync::Semaphore;
 const PARTITIONS: u32 = 3;
 const WINDOW: u64 = 1_000;
 
+fn replay_parts(log: &Arc<MemoryLog>, share: &Arc<Share>) -> ReplayParts {
+    let decoder = Decoder::new(&EventsConfig::default()).unwrap();
+    let (share, told) = (share.clone(), Arc::default());
+    ReplayParts { log: log.clone(), decoder, window: WINDOW, share, told }
+}
+
 /// Counting of one partition, as far as the feed sees it.
 struct Counting {
     next: u64,
@@ -41,7 +47,7 @@ struct World {
 }
 
 impl World {
-    /// With so many bytes of memory for sockets.
+    /// With so many bytes of memory for the feed.
     fn new(share: u64, shared: bool) -> World {
         let log = Arc::new(MemoryLog::new(PARTITIONS, shared));
         let feed = Feed::new(&Arc::new(Share::new(share)));
@@ -116,9 +122,8 @@ impl World {
         for (partition, next) in self.feed.position().0 {
             self.since.0.entry(partition).or_insert(next);
         }
-        let decoder = Decoder::new(&EventsConfig::default()).unwrap();
         let share = Arc::new(Share::new(1 << 20));
-        let parts = ReplayParts { log: self.log.clone(), decoder, window: WINDOW, share };
+        let parts = replay_parts(&self.log, &share);
         self.replay = Some(Replay::new(parts, &self.feed, since, FeedFilter::default()));
     }
 
@@ -268,7 +273,7 @@ proptest! {
 #[test]
 fn a_ring_that_goes_on_without_the_replay_costs_no_event() {
     // The ring holds some ten events.
-    let mut world = World::new(16 << 10, false);
+    let mut world = World::new(4 << 10, false);
     let events = |world: &mut World, count: u64| {
         for n in 0..count {
             world.append((n % 2) as u32, Kept::Event);
@@ -294,6 +299,46 @@ fn a_ring_that_goes_on_without_the_replay_costs_no_event() {
     world.check();
     let got = world.items.iter().filter(|item| matches!(item, FeedItem::Event(_)));
     assert_eq!(got.count(), 800);
+}
+
+#[test]
+fn a_partition_that_ends_without_a_record_is_passed_while_another_is_busy() {
+    let mut world = World::new(1 << 20, true);
+    for kept in [Kept::Event, Kept::Hole, Kept::Hole] {
+        world.append(0, kept);
+    }
+    world.count(0, u64::MAX / 2);
+    world.listen("0:0,1:0,2:0".parse().unwrap());
+    for _ in 0..200 {
+        world.append(1, Kept::Event);
+        world.count(1, u64::MAX / 2);
+        world.step();
+        world.take(1_000);
+    }
+    assert!(world.ended, "it joins");
+    world.finish();
+    world.check();
+}
+
+#[test]
+fn a_partition_is_read_by_itself_in_pieces() {
+    let mut world = World::new(1 << 20, false);
+    (0..50).for_each(|_| world.append(0, Kept::Event));
+    (0..3).for_each(|_| world.append(0, Kept::Hole));
+    let decoder = Decoder::new(&EventsConfig::default()).unwrap();
+    let mut at: Position = "0:10,1:0,2:0".parse().unwrap();
+    let mut tail = JudgedTail::open(&*world.log, decoder, WINDOW, &at).unwrap();
+    let (mut got, mut pieces) = (Vec::new(), 0);
+    let mut each = |judged: &JudgedRecords<'_>| {
+        let new = judged.records.iter().map(|record| record.offset);
+        got.extend(new.filter(|offset| *offset >= judged.from));
+    };
+    while !tail.read_to(&*world.log, (0, 53, 1), &mut at, &mut each).unwrap() {
+        pieces += 1;
+        assert!(pieces < 50, "it comes to an end");
+    }
+    assert_eq!((got, pieces), ((10..50).collect(), 6));
+    assert_eq!(at.to_string(), "0:53,1:0,2:0");
 }
 
 #[test]
@@ -323,10 +368,8 @@ fn a_listener_that_leaves_ends_its_replay_and_gives_its_place_back() {
     let mut world = World::new(1 << 20, false);
     (0..2_000).for_each(|_| world.append(0, Kept::Event));
     world.count(0, 2_000);
-    let decoder = Decoder::new(&EventsConfig::default()).unwrap();
     let share = Arc::new(Share::new(1 << 20));
-    let parts =
-        ReplayParts { log: world.log.clone(), decoder, window: WINDOW, share: share.clone() };
+    let parts = replay_parts(&world.log, &share);
     let (feed, places) = (Arc::new(Feed::new(&share)), Arc::new(Semaphore::new(1)));
     feed.starts(0, 2_000);
     let place = places.clone().try_acquire_owned().unwrap();
@@ -342,6 +385,32 @@ fn a_listener_that_leaves_ends_its_replay_and_gives_its_place_back() {
     drop(listener);
     while places.available_permits() == 0 || waits() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it ends");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_panic_ends_a_replay_and_is_told_to_its_listener() {
+    let world = World::new(1 << 20, false);
+    let share = Arc::new(Share::new(1 << 20));
+    let (feed, places) = (Arc::new(Feed::new(&share)), Arc::new(Semaphore::new(1)));
+    // The log in memory panics where a partition is read that it has not.
+    feed.starts(9, 5);
+    let parts = replay_parts(&world.log, &share);
+    let (told, since) = (parts.told.clone(), "0:0,1:0,2:0".parse().unwrap());
+    (0..PARTITIONS).for_each(|partition| feed.starts(partition, 0));
+    let place = places.clone().try_acquire_owned().unwrap();
+    let mut listener = replay_feed(parts, &feed, (since, FeedFilter::default()), place).unwrap();
+    let begun = std::time::Instant::now();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut items = Vec::new();
+    while std::pin::pin!(listener.next(1, &mut items)).poll(&mut context).is_pending() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it ends");
+        std::thread::yield_now();
+    }
+    assert!(items.is_empty() && listener.has_failed() && told.load(Ordering::Relaxed));
+    while places.available_permits() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "its place is free");
         std::thread::yield_now();
     }
 }
