@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The types of made-up events.
@@ -32,6 +33,17 @@ const POISON: [(&str, &str); 7] = [
 
 /// Events that a duplicate repeats: far fewer than the dedupe window holds.
 const RECENT: usize = 2_000;
+
+/// Events that may be acknowledged while a post waits for its acknowledgement: far fewer than the
+/// dedupe window holds, which is stated in records. Who repeats a post later than that has two
+/// events, by contract.
+const AHEAD: u64 = 20_000;
+
+/// Between two posts of a feeder, at least.
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// The time that an event takes at the most at which a feeder posts: 10,000 a second.
+const EVENT: Duration = Duration::from_micros(100);
 
 /// Lines of a post, from and to.
 const LINES: Range<u32> = 20..400;
@@ -55,8 +67,42 @@ pub struct Sent {
     pub poison: u64,
 }
 
+/// What feeders that run together know of each other, so that none leaves another one's post so far
+/// behind that its repetition lies outside the dedupe window.
+#[derive(Default)]
+pub struct Pace {
+    acknowledged: AtomicU64,
+    /// By feeder, how many events were acknowledged when the post began that it has not got through.
+    begun: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl Pace {
+    /// Events that were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// Whether a feeder may begin a post now; then it has begun.
+    fn begins(&self, feeder: u64) -> bool {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.acknowledged();
+        let may = begun.values().all(|begun| now - begun < AHEAD);
+        if may {
+            begun.insert(feeder, now);
+        }
+        may
+    }
+
+    fn acknowledge(&self, feeder: u64, events: u64) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        self.acknowledged.fetch_add(events, Ordering::SeqCst);
+        begun.remove(&feeder);
+    }
+}
+
 /// Makes events, posts them, remembers.
 pub struct Feeder {
+    number: u64,
     random: SmallRng,
     next: u64,
     step: u64,
@@ -74,6 +120,7 @@ impl Feeder {
     #[must_use]
     pub fn several(count: u64, seed: u64, now: i64) -> Vec<Feeder> {
         let one = |number| Feeder {
+            number,
             random: SmallRng::seed_from_u64(seed ^ (number << 32)),
             next: number,
             step: count,
@@ -186,23 +233,23 @@ impl Feeder {
         }
     }
 
-    /// Posts until told to stop; adds up the events that were acknowledged.
+    /// Posts until told to stop, at the pace of those that run beside it.
     ///
     /// # Errors
     /// An answer is wrong.
-    pub fn run(
-        &mut self,
-        address: SocketAddr,
-        stop: &AtomicBool,
-        acknowledged: &AtomicU64,
-    ) -> Result<()> {
+    pub fn run(&mut self, address: SocketAddr, stop: &AtomicBool, pace: &Pace) -> Result<()> {
         let client = Client::new(address)?;
         while !stop.load(Ordering::SeqCst) {
-            match self.post(&client)? {
-                // a pause keeps the log short: the kills, not the amount, are to take the time
+            let posted = match self.pending.is_some() || pace.begins(self.number) {
+                true => self.post(&client)?,
+                false => None,
+            };
+            match posted {
+                // a pause keeps the log short: the kills, not the amount, are to take the time, and
+                // how much a fault of some seconds lets through is not to depend on the machine
                 Some(events) => {
-                    acknowledged.fetch_add(events, Ordering::SeqCst);
-                    std::thread::sleep(Duration::from_millis(4));
+                    pace.acknowledge(self.number, events);
+                    std::thread::sleep(PAUSE.max(EVENT * u32::try_from(events)?));
                 }
                 // an engine that is gone refuses at once: no need to ask it as fast as we can
                 None => std::thread::sleep(Duration::from_millis(2)),

@@ -4,13 +4,13 @@
 //! and nowhere else, starts it again and compares with the oracle. The binary is
 //! `tally-failpoints`: what is shipped does nothing at these moments.
 
+use crate::chaos::Pace;
 use crate::client::Client;
 use crate::fleet::{Fleet, Place, Plan};
 use crate::kafka::Kafka;
 use crate::tally::failing_binary;
 use anyhow::{Result, ensure};
 use rand::Rng;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long it may take until an engine comes to its moment.
@@ -135,7 +135,7 @@ pub fn alone(times: u32, seed: u64) -> Result<Trials> {
             if matches!(point.when, When::Creating | When::Compacting) {
                 let mut fresh = prepared(None, &plan)?;
                 trials.add(fresh.trial(point)?);
-                fresh.feeding(|_, acknowledged| enough(acknowledged))?;
+                fresh.feeding(|_, pace| enough(pace))?;
                 trials.events += end(&mut fresh)?;
             } else {
                 trials.add(fleet.trial(point)?);
@@ -190,24 +190,20 @@ fn prepared<'k>(kafka: Option<&'k mut Kafka>, plan: &Plan) -> Result<Fleet<'k>> 
 fn begin<'k>(kafka: Option<&'k mut Kafka>, plan: &Plan) -> Result<Fleet<'k>> {
     let mut fleet = prepared(kafka, plan)?;
     fleet.mend()?;
-    fleet.feeding(|_, acknowledged| enough(acknowledged))?;
+    fleet.feeding(|_, pace| enough(pace))?;
     fleet.recover()?;
     Ok(fleet)
 }
 
 /// Waits until some events are taken.
-fn enough(acknowledged: &AtomicU64) -> Result<()> {
-    taken(acknowledged, 2_000)
+fn enough(pace: &Pace) -> Result<()> {
+    taken(pace, 2_000)
 }
 
-fn taken(acknowledged: &AtomicU64, events: u64) -> Result<()> {
+fn taken(pace: &Pace, events: u64) -> Result<()> {
     let begun = Instant::now();
-    while acknowledged.load(Ordering::SeqCst) < events {
-        ensure!(
-            begun.elapsed() < PATIENCE,
-            "{} of {events} events are taken",
-            acknowledged.load(Ordering::SeqCst)
-        );
+    while pace.acknowledged() < events {
+        ensure!(begun.elapsed() < PATIENCE, "{} of {events} events are taken", pace.acknowledged());
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
@@ -271,9 +267,9 @@ impl Fleet<'_> {
                 self.start_others()?;
                 self.start_armed();
                 if self.running.iter().any(Option::is_some) {
-                    self.feeding(|fleet, acknowledged| {
+                    self.feeding(|fleet, pace| {
                         if point.when == When::Ending {
-                            enough(acknowledged)?;
+                            enough(pace)?;
                             fleet.signal("TERM")?;
                         }
                         fleet.until_ended()
@@ -304,7 +300,7 @@ impl Fleet<'_> {
             return Ok(());
         }
         self.feeders.iter_mut().for_each(|feeder| feeder.lines(200..800));
-        self.feeding(|_, acknowledged| taken(acknowledged, missing))?;
+        self.feeding(|_, pace| taken(pace, missing))?;
         self.recover().map(drop)
     }
 

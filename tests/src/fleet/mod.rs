@@ -9,7 +9,7 @@ mod cruelty;
 
 pub use cruelty::Fault;
 
-use crate::chaos::{Feeder, Sent, settle};
+use crate::chaos::{Feeder, Pace, Sent, settle};
 use crate::client::Client;
 use crate::disk::Disk;
 use crate::kafka::Kafka;
@@ -22,7 +22,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Partitions of the log.
@@ -207,23 +207,20 @@ impl Fleet<'_> {
     ///
     /// # Errors
     /// What `act` says, or a wrong answer to a post.
-    pub fn feeding<T>(
-        &mut self,
-        act: impl FnOnce(&mut Self, &AtomicU64) -> Result<T>,
-    ) -> Result<T> {
+    pub fn feeding<T>(&mut self, act: impl FnOnce(&mut Self, &Pace) -> Result<T>) -> Result<T> {
         let addresses: Vec<_> = self.running.iter().flatten().map(|tally| tally.address).collect();
         ensure!(!addresses.is_empty(), "no engine runs");
-        let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (stop, pace) = (AtomicBool::new(false), Pace::default());
         let mut feeders = std::mem::take(&mut self.feeders);
         let done = std::thread::scope(|scope| -> Result<T> {
-            let (stop, acknowledged) = (&stop, &acknowledged);
+            let (stop, pace) = (&stop, &pace);
             let feed = |(n, feeder): (usize, _)| {
                 let address = addresses[n % addresses.len()];
                 let feeder: &mut Feeder = feeder;
-                scope.spawn(move || feeder.run(address, stop, acknowledged))
+                scope.spawn(move || feeder.run(address, stop, pace))
             };
             let running: Vec<_> = feeders.iter_mut().enumerate().map(feed).collect();
-            let done = act(self, acknowledged);
+            let done = act(self, pace);
             stop.store(true, Ordering::SeqCst);
             for feeder in running {
                 feeder.join().map_err(|_| anyhow!("a feeder panicked"))??;
@@ -239,14 +236,14 @@ impl Fleet<'_> {
         let before = Duration::from_millis(self.random.random_range(50..500));
         let after = Duration::from_millis(self.random.random_range(50..300));
         let victim = self.random.random_range(0..self.running.len());
-        self.feeding(|fleet, acknowledged| {
+        self.feeding(|fleet, pace| {
             let begun = Instant::now();
             std::thread::sleep(before);
-            while acknowledged.load(Ordering::SeqCst) < load {
+            while pace.acknowledged() < load {
                 ensure!(
                     begun.elapsed() < LOAD,
                     "{} of {load} events after {LOAD:?}",
-                    acknowledged.load(Ordering::SeqCst)
+                    pace.acknowledged()
                 );
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -10,9 +10,9 @@
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tally_tests::chaos::{Feeder, seed, settle};
+use tally_tests::chaos::{Feeder, Pace, seed, settle};
 use tally_tests::client::Client;
 use tally_tests::ends::Ends;
 use tally_tests::fleet::{Fault, Place, Plan, run};
@@ -86,17 +86,17 @@ fn sigterm_under_load_ends_in_time_and_loses_nothing() {
     for _ in 0..3 {
         let tally = home.start().unwrap();
         settle(&mut feeders, &mut oracle, &tally.client, None).unwrap();
-        let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (stop, pace) = (AtomicBool::new(false), Pace::default());
         let address = tally.address;
         let ended = std::thread::scope(|scope| {
-            let (stop, acknowledged) = (&stop, &acknowledged);
+            let (stop, pace) = (&stop, &pace);
             let running: Vec<_> = feeders
                 .iter_mut()
-                .map(|feeder| scope.spawn(move || feeder.run(address, stop, acknowledged)))
+                .map(|feeder| scope.spawn(move || feeder.run(address, stop, pace)))
                 .collect();
             let ends = Ends(stop);
             let begun = Instant::now();
-            while acknowledged.load(Ordering::SeqCst) < 20_000 {
+            while pace.acknowledged() < 20_000 {
                 assert!(begun.elapsed() < Duration::from_secs(60), "20,000 events took a minute");
                 std::thread::sleep(Duration::from_millis(2));
             }
@@ -181,6 +181,22 @@ fn what_was_never_stored_is_counted_again_before_an_answer_passes_for_the_whole(
     // Now it is stored, and nothing has to be counted.
     let tally = home.start().unwrap();
     assert!(all_whole(&tally.client));
+    tally.stop().unwrap();
+}
+
+#[test]
+fn an_engine_is_ready_once_what_it_had_acknowledged_is_counted_again() {
+    const EVENTS: u64 = 30_000;
+    let home = Home::new(UNSTORED).unwrap();
+    // What is stored is that nothing was there to be counted.
+    home.start().unwrap().stop().unwrap();
+    let tally = home.start().unwrap();
+    post(&tally.client, 0, EVENTS);
+    tally.kill().unwrap();
+    let tally = home.start().unwrap();
+    // No position is asked for: who is ready has at least what was acknowledged.
+    let answer = tally.client.answer("event_frequencies", &json!({}), "").unwrap();
+    assert_eq!(answer["result"]["total"], EVENTS, "{answer}");
     tally.stop().unwrap();
 }
 
