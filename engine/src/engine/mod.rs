@@ -27,6 +27,7 @@ mod listen;
 mod live;
 mod notices;
 mod orders;
+mod recounting;
 mod remedies;
 mod start;
 mod status;
@@ -85,6 +86,7 @@ use lifecycle::ManagerThread;
 use listen::ReplayPlaces;
 use live::LiveThreads;
 use parking_lot::{Mutex, RwLock};
+use recounting::recounting;
 use status::StatusBasis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -223,7 +225,7 @@ impl Engine {
 
     /// Whether the engine can answer questions, part by part.
     pub fn readiness(&self) -> Vec<Check> {
-        let status = self.status.snapshot();
+        let (status, position) = (self.status.snapshot(), self.position());
         let (served, refused, first, metrics, newer, unbounded) = {
             let catalog = self.catalog.read();
             let is_stopped = |served: &ServedRevision| {
@@ -254,23 +256,12 @@ impl Engine {
             (Some(trouble), _) => Err(trouble.clone()),
             (None, Some(missing)) => Err(missing),
             (None, None) if unbounded => Err(UNBOUNDED.to_owned()),
-            (None, None) => Ok(delivering(&status)),
+            (None, None) => match recounting(&status, &position, Instant::now()) {
+                Some(behind) => Err(behind),
+                None => Ok(delivering(&status)),
+            },
         };
-        let halts = status.halts.values().filter(|halt| !matches!(halt, Halt::Quarantined(_)));
-        let halts: Vec<String> = halts
-            .map(ToString::to_string)
-            .chain(watchdog::stuck(&self.catalog.read(), &self.status))
-            .collect();
-        let counting = if let Some(fatal) = &status.failed {
-            Err(fatal.to_string())
-        } else if status.stopping {
-            Err("the engine is stopping".to_owned())
-        } else if halts.is_empty() {
-            // A metric that is stopped because its plugin fails does not affect the others.
-            Ok(describe_stopped(metrics, newer))
-        } else {
-            Err(halts.join("; "))
-        };
+        let counting = self.counting(&status, metrics, newer);
         let check = |name, needed, state: Result<String, String>| Check {
             name,
             ok: state.is_ok(),
@@ -289,6 +280,31 @@ impl Engine {
             self.view.clock().doubt().map(|doubt| check("clock", false, Ok(doubted(&doubt)))),
         );
         checks
+    }
+
+    /// The line of readiness on counting; `metrics` answer although they are stopped, and so are
+    /// `newer` revisions.
+    fn counting(
+        &self,
+        status: &pipeline::StatusSnapshot,
+        metrics: usize,
+        newer: usize,
+    ) -> Result<String, String> {
+        let halts = status.halts.values().filter(|halt| !matches!(halt, Halt::Quarantined(_)));
+        let halts: Vec<String> = halts
+            .map(ToString::to_string)
+            .chain(watchdog::stuck(&self.catalog.read(), &self.status))
+            .collect();
+        if let Some(fatal) = &status.failed {
+            Err(fatal.to_string())
+        } else if status.stopping {
+            Err("the engine is stopping".to_owned())
+        } else if halts.is_empty() {
+            // A metric that is stopped because its plugin fails does not affect the others.
+            Ok(describe_stopped(metrics, newer))
+        } else {
+            Err(halts.join("; "))
+        }
     }
 
     /// Why questions cannot be answered: a sentence on the partitions that this engine does not

@@ -13,7 +13,7 @@ use super::call_marks::CallMark;
 use super::cell_limits::find_oversized;
 use super::command::Command;
 use super::executor::{Executor, LogAnswer, Waited};
-use super::lane_status::{LaneStatus, LaneTotals};
+use super::lane_status::{FirstBounds, LaneStatus, LaneTotals};
 use super::ledger::{Ledger, LedgerAction, Rejoin};
 use super::members::{LaneMetric, LaneRole, Members};
 use super::memory_share::MemoryShare;
@@ -571,6 +571,10 @@ impl Lane {
         self.status.update(|status| {
             status.partitions = bounds.len();
             status.bounds = bounds.to_vec();
+            if status.assigned && status.first_bounds.is_none() {
+                status.first_bounds =
+                    Some(FirstBounds { since: Instant::now(), bounds: bounds.to_vec() });
+            }
             status.lag = lag;
             status.open = open.values().sum();
         });

@@ -43,6 +43,8 @@ pub struct StatusSnapshot {
     pub call_mark: Option<Arc<CallMark>>,
     /// What the log held of each partition when it was last asked.
     pub bounds: Vec<Bounds>,
+    /// What the log held when the first partitions were assigned; `None`: it has not answered yet.
+    pub first_bounds: Option<FirstBounds>,
     /// Per partition the records between the position and the end of the log.
     pub lag: BTreeMap<u32, u64>,
     /// Records of all partitions that wait for the end of an open transaction.
@@ -57,6 +59,15 @@ pub struct StatusSnapshot {
     pub ended: bool,
     /// Whether the lane is stopping.
     pub stopping: bool,
+}
+
+/// What a lane found in the log when it began to count.
+#[derive(Clone, Debug)]
+pub struct FirstBounds {
+    /// When the log answered.
+    pub since: Instant,
+    /// What it held.
+    pub bounds: Vec<Bounds>,
 }
 
 /// How many records a lane has counted since its start.

@@ -54,7 +54,7 @@ pub use executor::{Shrink, Shrunk};
 pub use fatal::{Fatal, Thread, guard};
 pub use follower::{FOLLOWED, Followed, Follower, Followers, Refreshed};
 pub use lane::LaneParts;
-pub use lane_status::{LaneStatus, LaneTotals, StatusSnapshot};
+pub use lane_status::{FirstBounds, LaneStatus, LaneTotals, StatusSnapshot};
 pub use members::{LaneMetric, LaneRole};
 pub use memory_share::MemoryShare;
 pub use origin::Origin;

@@ -198,7 +198,7 @@ fn a_record_that_cannot_be_decoded_halts_its_partition_until_it_is_skipped() {
         tally.kill().unwrap();
 
         // Another start halts there too, and stays up.
-        let tally = home.start().unwrap();
+        let tally = home.listening().unwrap();
         let client = &tally.client;
         client.readyz("the record is named again", LIMIT, named).unwrap();
         let said = home.succeed(&["skip", "0", "250", "--url", &tally.url()]).unwrap();
