@@ -6,9 +6,9 @@
 //! wrote is shown when something fails.
 
 use crate::client::Client;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -174,6 +174,24 @@ impl Home {
     pub fn run(&self, args: &[&str]) -> Result<Output> {
         Ok(started(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()))?
             .wait_with_output()?)
+    }
+
+    /// Runs `tally ARGS` to its end, with this as its input.
+    ///
+    /// # Errors
+    /// It does not run, or does not take its input.
+    pub fn run_with(&self, args: &[&str], input: &str) -> Result<Output> {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = started(&mut command)?;
+        let mut stdin = child.stdin.take().context("stdin is piped")?;
+        std::thread::scope(|scope| {
+            let written = scope.spawn(move || stdin.write_all(input.as_bytes()));
+            let output = child.wait_with_output()?;
+            let written = written.join().map_err(|_| anyhow!("the writer panicked"))?;
+            written.with_context(|| format!("tally {args:?} takes its input"))?;
+            Ok(output)
+        })
     }
 
     /// Runs `tally ARGS`, which must succeed; what it printed.

@@ -1,6 +1,6 @@
 //! The arguments. The file of a command says what its arguments mean.
 
-use super::engine_args::{ContextArgs, Lag, Tap, Top};
+use super::engine_args::{ContextArgs, Lag, Mcp, Tap, Top};
 use super::plugin::args::Plugin;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -25,7 +25,7 @@ commands
   config    what is configured, and why    dead-letters   records that were refused
   state     what is stored                 context   names for engines
   lag       what is not counted yet        top       a running engine on one screen
-  tap       new events, one a line
+  tap       new events, one a line         mcp       for assistants, which start it themselves
 
 tally COMMAND --help shows more.
 ";
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Top(Top),
     /// New events of a running engine, one a line
     Tap(Tap),
+    /// The Model Context Protocol over stdin and stdout, for assistants
+    Mcp(Mcp),
 }
 
 #[derive(Group, Debug)]

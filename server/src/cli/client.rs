@@ -89,12 +89,25 @@ impl Client {
 
     /// GET.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, ClientError> {
-        self.ask(Method::GET, path, None).await
+        self.ask(Method::GET, path, None, &[]).await
     }
 
     /// POST.
     pub(crate) async fn post(&self, path: &str, body: Body) -> Result<Answer, ClientError> {
-        self.ask(Method::POST, path, Some(body)).await
+        self.ask(Method::POST, path, Some(body), &[]).await
+    }
+
+    /// POST with further headers.
+    ///
+    /// # Errors
+    /// [`ClientError`]; `Unusable` if a header cannot be sent.
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        body: Body,
+        headers: &[(&str, String)],
+    ) -> Result<Answer, ClientError> {
+        self.ask(Method::POST, path, Some(body), headers).await
     }
 
     /// GET of lines, each handed over as soon as it is complete. `Some`: the answer, if it is not
@@ -148,8 +161,12 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<Body>,
+        headers: &[(&str, String)],
     ) -> Result<Answer, ClientError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
         let bytes = match body {
             None => Bytes::new(),
             Some(Body::Json(bytes)) => {

@@ -102,3 +102,15 @@ pub(crate) struct Tap {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+#[derive(Group, Debug)]
+#[command(after_help = "\
+An assistant starts this itself: each line of its stdin is a message, each line of its stdout an answer of the engine (POST
+/mcp), and stderr says what goes wrong. Up to 8 requests are under way at once. It ends with its input. In the settings of
+the assistant:
+
+  {\"mcpServers\": {\"tally\": {\"command\": \"tally\", \"args\": [\"mcp\", \"--url\", \"http://127.0.0.1:8080\"]}}}")]
+pub(crate) struct Mcp {
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+}

@@ -16,6 +16,7 @@ mod demo;
 mod engine_args;
 mod import;
 mod lag;
+mod mcp;
 mod migrate;
 pub(crate) mod output;
 mod plugin;
@@ -100,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Lag(args) => lag::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Tap(args) => tap::run(&args),
+        Command::Mcp(args) => mcp::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -82,9 +82,11 @@ impl<W: Write> Write for LineWriter<W> {
 }
 
 /// Logs on stderr: text on a terminal, JSON otherwise. `TALLY_LOG` filters (`debug`, `tally=trace`;
-/// `tally_store=trace` is one crate).
+/// `tally_store=trace` is one crate). Unless it does, the MCP SDK tells of errors alone: it would
+/// have something to say of every request.
 pub(crate) fn log(default: &str) {
-    let filter = EnvFilter::try_from_env("TALLY_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let usual = || EnvFilter::new(format!("{default},rmcp=error"));
+    let filter = EnvFilter::try_from_env("TALLY_LOG").unwrap_or_else(|_| usual());
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     // A second call finds a logger in place, which is fine.
     let _ = if io::stderr().is_terminal() {

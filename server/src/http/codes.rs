@@ -132,6 +132,9 @@ codes! {
     InvalidBody "invalid_body" 400 Way::Answer, false,
         "The body ended early, or is not framed as its head says.",
         "Check the client and the proxy.";
+    McpInvalid "mcp_invalid" 400 Way::Answer, false,
+        "What came to /mcp is no message of the Model Context Protocol, or of another version.",
+        "Send one JSON-RPC 2.0 message in each POST; the detail says what is wrong.";
     HostNotAllowed "host_not_allowed" 403 Way::Answer, false,
         "The Host is no loopback name and not in [server] allowed_hosts.",
         "Use a name of this server, or add it to [server] allowed_hosts.";

@@ -36,7 +36,8 @@ pub(crate) struct CompleteAnswer {
     pub(crate) asked: MetricRequest,
     /// The result with names, if these were asked for, and all warnings.
     pub(crate) evaluated: Evaluated,
-    held: Option<Held>,
+    /// Memory of the answers' share, if it is large.
+    pub(crate) held: Option<Held>,
 }
 
 impl CompleteAnswer {
@@ -83,7 +84,10 @@ impl CompleteAnswer {
     }
 
     /// Works on the answer: here, or on a blocking thread if it is large.
-    async fn work<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// 500 `internal_error`: the work panicked.
+    pub(crate) async fn work<T: Send + 'static>(
         self,
         work: impl FnOnce(CompleteAnswer) -> T + Send + 'static,
     ) -> Result<T, Problem> {

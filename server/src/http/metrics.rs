@@ -135,8 +135,8 @@ async fn answer_request(
     Ok(text.into())
 }
 
-/// Answers the question in a body.
-async fn answer_body(app: &Arc<App>, body: &Bytes) -> Result<CompleteAnswer, Problem> {
+/// Answers the question in the body of a `POST /api/metrics`, or in one that is made like it.
+pub(super) async fn answer_body(app: &Arc<App>, body: &Bytes) -> Result<CompleteAnswer, Problem> {
     if body.len() <= SHORT {
         return answer_asked(app, metric_request::parse(body)?).await;
     }

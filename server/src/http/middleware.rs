@@ -169,7 +169,8 @@ pub(crate) fn fresh_id() -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| unreachable!("a UUID is ASCII"))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What was said by who panicked.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

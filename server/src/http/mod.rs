@@ -32,6 +32,7 @@ mod id_annotations;
 mod json_members;
 mod listener;
 mod live;
+mod mcp;
 mod metric_request;
 mod metrics;
 mod middleware;

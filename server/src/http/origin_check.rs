@@ -45,7 +45,10 @@ const PREFLIGHT: [(HeaderName, HeaderValue); 3] = [
     ),
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, if-none-match, request-id"),
+        HeaderValue::from_static(
+            "authorization, content-type, if-none-match, mcp-method, mcp-name, \
+             mcp-protocol-version, request-id",
+        ),
     ),
     (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
 ];

@@ -3,8 +3,8 @@
 use super::connection::Connection;
 use super::problem::Problem;
 use super::{
-    App, answer_get, audit, batch, catalogue, dead_letters, events, events_back, health, metrics,
-    middleware, problems, sse_events, sse_metric, status, stored, versions, ws,
+    App, answer_get, audit, batch, catalogue, dead_letters, events, events_back, health, mcp,
+    metrics, middleware, problems, sse_events, sse_metric, status, stored, versions, ws,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -95,6 +95,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/api/events", get(events_back::list).post(events::append))
         .route("/api/records/{partition}/{offset}", get(events_back::record))
         .route("/api/events/stream", get(sse_events::stream))
+        .route("/mcp", post(mcp::answer))
         .route("/ws", get(ws::upgrade))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -69,6 +69,7 @@ fn every_command_has_help() {
         &["lag"],
         &["top"],
         &["tap"],
+        &["mcp"],
         &["verify"],
         &["state", "tables"],
         &["state", "buckets"],

@@ -27,6 +27,7 @@ mod lanes;
 mod life;
 mod limits;
 mod live;
+mod mcp;
 mod memory;
 mod place;
 mod plugins;

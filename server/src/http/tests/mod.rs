@@ -8,6 +8,7 @@ mod events_back;
 mod fake;
 mod held;
 mod live;
+mod mcp;
 mod middleware;
 mod origin_check;
 mod problems;

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// A route of each kind.
-pub(super) const ROUTES: [(&str, &str); 20] = [
+pub(super) const ROUTES: [(&str, &str); 21] = [
     ("GET", "/api/users"),
     ("GET", "/api/product/10"),
     ("GET", "/api/metrics"),
@@ -26,6 +26,7 @@ pub(super) const ROUTES: [(&str, &str); 20] = [
     ("GET", "/api/status"),
     ("GET", "/api/internal/events"),
     ("POST", "/api/internal/metrics/x/purge"),
+    ("POST", "/mcp"),
     ("GET", "/ws"),
     ("GET", "/livez"),
     ("GET", "/readyz"),

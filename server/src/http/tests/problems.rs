@@ -147,6 +147,7 @@ async fn refused(world: &World, code: Code) -> Answer {
             let body = Body::from_stream(stream::iter([Err::<Bytes, Error>(broken)]));
             send(posted("/api/metrics"), body).await
         }
+        Code::McpInvalid => world.post("/mcp", "[]").await,
         Code::HostNotAllowed => {
             send(Request::get("/livez").header("host", "evil.example"), Body::empty()).await
         }
