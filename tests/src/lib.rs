@@ -20,3 +20,4 @@ pub mod redis;
 pub mod rows;
 pub mod sse;
 pub mod tally;
+pub mod together;

@@ -38,6 +38,7 @@ mod sources;
 mod state;
 mod status;
 mod stores;
+mod strangers;
 mod tap;
 mod targets;
 mod trust;

@@ -62,15 +62,16 @@ pub(crate) async fn upgrade(
         .try_acquire_owned()
         .map_err(|_| Problem::overloaded("too many WebSockets and streams are open"))?;
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    if let Some(connection) = &connection {
-        connection.upgrade();
-    }
     let phase = app.phase.subscribe();
     let upgraded = hyper::upgrade::on(&mut request);
     let held: (OwnedSemaphorePermit, Option<Arc<Connection>>) = (place, connection);
     tokio::spawn(async move {
         match upgraded.await {
             Ok(upgraded) => {
+                // Not before: a client that never takes the answer would never be closed.
+                if let Some(connection) = &held.1 {
+                    connection.upgrade();
+                }
                 let config = WebSocketConfig::default()
                     .max_message_size(Some(LONGEST))
                     .max_frame_size(Some(LONGEST))

@@ -16,9 +16,10 @@ use crate::http::json_members::push_text;
 use crate::http::live::{LiveAnswers, PacedUpdate, PacedUpdates, longest_way, update_head};
 use crate::http::{App, Phase, metric_request, wait_for_stop};
 use futures_util::{SinkExt, StreamExt};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use tally_engine::engine::{FeedFilter, MetricState, ReplayTurns};
+use tally_engine::engine::{FeedFilter, ReplayTurns};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -285,9 +286,9 @@ impl Allowance {
 }
 
 fn hello_message(app: &App) -> String {
-    let served =
-        app.engine.metrics().into_iter().filter(|metric| metric.state != MetricState::Retired);
-    let names: Vec<String> = served.map(|metric| metric.name).collect();
+    // Each socket that opens asks: what is measured for a descriptor would be dear.
+    let served = app.engine.metric_states().into_iter().filter(|(_, state)| *state != "retired");
+    let names: BTreeSet<String> = served.map(|(name, _)| name).collect();
     let mut text = String::from("{\"type\":\"hello\",\"protocol\":1,\"position\":");
     push_text(&mut text, &app.engine.position().to_string());
     text.push_str(",\"metrics\":");
