@@ -142,6 +142,15 @@ pub struct LogRecord {
     pub payload: Option<Vec<u8>>,
 }
 
+impl LogRecord {
+    /// The same as a source hands it over.
+    #[must_use]
+    pub fn as_record(&self) -> Record<'_> {
+        let LogRecord { offset, timestamp_ms, payload } = self;
+        Record { offset: *offset, timestamp_ms: *timestamp_ms, payload: payload.as_deref() }
+    }
+}
+
 impl From<&Record<'_>> for LogRecord {
     fn from(record: &Record<'_>) -> LogRecord {
         let Record { offset, timestamp_ms, payload } = *record;

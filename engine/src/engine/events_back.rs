@@ -343,14 +343,7 @@ fn repeats(
         if Instant::now() >= until {
             return Err(ReadLogError::TooSlow);
         }
-        let records: Vec<Record<'_>> = records
-            .iter()
-            .map(|record| Record {
-                offset: record.offset,
-                timestamp_ms: record.timestamp_ms,
-                payload: record.payload.as_deref(),
-            })
-            .collect();
+        let records: Vec<Record<'_>> = records.iter().map(LogRecord::as_record).collect();
         for records in records.chunks(MAX_RECORDS) {
             refused.clear();
             decoder.decode(partition, records, &mut seen, offset, &mut batch, &mut refused);

@@ -44,6 +44,7 @@ pub use crate::log::{
 };
 pub use crate::pipeline::Origin;
 pub use crate::progress::Span;
+pub use crate::query::canonical as canonical_params;
 pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
 pub use answer_validity::AnswerValidity;
 pub use audit::{ReadLogError, StateDump};

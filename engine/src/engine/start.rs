@@ -161,7 +161,7 @@ fn assemble(
     let Plugins { registry, catalog, notebook } = plugins;
     let (view, status) = (factory.view.clone(), factory.status.clone());
     let (memory_share, dead_letters) = (factory.memory_share.clone(), factory.dead_letters.clone());
-    let feed = Arc::new(Feed::new(&budget.feed));
+    let feed = Arc::new(Feed::new(&budget.feed, &budget.sockets));
     let joined = choose_joined(&catalog, &factory, &view)?;
     let followers = Arc::new(Followers::default());
     let watch = follow(&catalog, &followers, &status)?;

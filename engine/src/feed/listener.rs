@@ -2,12 +2,13 @@
 //! turn, and then through the ring without a gap.
 //!
 //! A listener takes at its own pace and holds up nobody. One that is behind the ring is told how
-//! many events it missed; one whose replay waits for it makes that wait.
+//! many events it missed; one whose replay waits for it makes that wait. What was taken is counted
+//! as memory until more is asked for: the ring may have dropped it by then.
 
 use super::ring::Ring;
 use super::{FeedEvent, FeedFilter, FeedItem};
 use crate::event::Position;
-use crate::memory::Held;
+use crate::memory::{Held, Share};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -19,6 +20,12 @@ const COPIED: usize = 1_024;
 
 /// Bytes of events that are taken at a time, and at most an event more.
 const TAKEN: u64 = 256 << 10;
+
+/// Bytes of them for which no memory has to be found: nobody is kept from small events by others.
+const LITTLE: u64 = 4 << 10;
+
+/// Memory for more of them is taken by so many bytes.
+const STEP: u64 = 16 << 10;
 
 /// A listener; dropping it ends it.
 pub struct FeedListener(ListenerState);
@@ -71,6 +78,8 @@ pub struct LiveListener {
     /// Per partition up to where it has seen events before they came through the ring; partitions
     /// that the ring has brought that far are not in it any more.
     seen: BTreeMap<u32, u64>,
+    /// The memory of what was taken last, until more is asked for.
+    held: Held,
 }
 
 impl FeedListener {
@@ -169,18 +178,21 @@ impl ReplayReceiver {
 }
 
 impl LiveListener {
-    /// One that joins a ring now. `moved` tells when there is something new.
+    /// One that joins a ring now. `moved` tells when there is something new; what it takes is
+    /// counted in `takes`.
     pub(super) fn join(
         ring: &Arc<Mutex<Ring>>,
         moved: watch::Receiver<()>,
         filter: FeedFilter,
+        takes: &Arc<Share>,
     ) -> (LiveListener, Position) {
+        let held = takes.take(0).unwrap_or_else(|_| unreachable!("nothing always fits"));
         let mut joined = ring.lock();
         joined.joins();
         let (next, position) = (joined.end(), Position(joined.position().clone()));
         drop(joined);
         let (ring, cursor, seen) = (ring.clone(), position.to_string().into(), BTreeMap::new());
-        (LiveListener { ring, moved, next, filter, cursor, seen }, position)
+        (LiveListener { ring, moved, next, filter, cursor, seen, held }, position)
     }
 
     /// Whether events that it has not seen were dropped.
@@ -211,6 +223,8 @@ impl LiveListener {
 
     fn take(&mut self, most: usize, out: &mut Vec<FeedItem>) -> bool {
         let (before, most, mut bytes) = (out.len(), most.max(1), 0);
+        // What was taken before was used, or no more would be asked for; nothing always fits.
+        let _ = self.held.resize(0);
         // Who wants all takes what it copies; others have to look at more.
         let mut copied = self.copy(most, out);
         while !copied.is_empty() {
@@ -218,10 +232,18 @@ impl LiveListener {
                 if out.len() - before >= most || bytes >= TAKEN {
                     return true;
                 }
+                let is_wanted = self.filter.takes(&event) && !is_seen(&self.seen, &event);
+                let fits = !is_wanted || self.holds(bytes + event.bytes());
+                if !fits && out.len() > before {
+                    // Next time, when what is taken now is given back.
+                    return true;
+                }
                 self.next += 1;
                 let Some(event) = unseen(&mut self.seen, event) else { continue };
                 self.cursor = event.cursor.clone();
-                if self.filter.takes(&event) {
+                if !fits {
+                    out.push(FeedItem::Skipped(1));
+                } else if is_wanted {
                     bytes += event.bytes();
                     out.push(FeedItem::Event(event));
                 }
@@ -232,6 +254,13 @@ impl LiveListener {
             copied = self.copy(COPIED, out);
         }
         out.len() > before
+    }
+
+    /// Whether there is memory for so many bytes of events.
+    fn holds(&mut self, bytes: u64) -> bool {
+        bytes <= self.held.bytes().max(LITTLE)
+            || self.held.resize(bytes.next_multiple_of(STEP)).is_ok()
+            || self.held.resize(bytes).is_ok()
     }
 
     /// Copies events from the next one on, at most so many. Tells how many were missed before them,
@@ -250,13 +279,17 @@ impl LiveListener {
     }
 }
 
+fn is_seen(seen: &BTreeMap<u32, u64>, event: &FeedEvent) -> bool {
+    seen.get(&event.partition).is_some_and(|seen| event.next <= *seen)
+}
+
 /// An event of the ring as it is shown to a listener that has seen more than that; `None`: not at
 /// all.
 fn unseen(seen: &mut BTreeMap<u32, u64>, event: Arc<FeedEvent>) -> Option<Arc<FeedEvent>> {
     if seen.is_empty() {
         return Some(event);
     }
-    if seen.get(&event.partition).is_some_and(|seen| event.next <= *seen) {
+    if is_seen(seen, &event) {
         return None;
     }
     // It is a position: we wrote it.

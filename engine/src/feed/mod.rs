@@ -1,8 +1,9 @@
 //! New events, to everybody who listens: one text shared by all, the newest kept in a ring.
 //!
 //! A listener goes through the ring at its own pace and takes what its filter wants. A slow one
-//! loses the oldest events and receives the number lost; it never slows counting. Without listeners
-//! no text is made. Each event carries a cursor, the position of the whole feed. Reads no log: who
+//! loses the oldest events and receives the number lost; it never slows counting. What it has taken
+//! is counted until it asks for more; where there is no memory for that, it is given a little at a
+//! time, and of a larger event its number. Without listeners no text is made. Each event carries a cursor, the position of the whole feed. Reads no log: who
 //! wants older events has them replayed (`pipeline/replay`), and joins the ring when they end.
 
 mod event;
@@ -26,6 +27,8 @@ use tokio::sync::watch;
 /// Where the pipeline shows new events. One thread shows them.
 pub struct Feed {
     ring: Arc<Mutex<Ring>>,
+    /// What listeners have taken is counted there.
+    takes: Arc<Share>,
     /// Tells listeners that there is something new, or by its end that there is no more.
     moved: watch::Sender<()>,
 }
@@ -48,11 +51,12 @@ pub enum FeedItem {
 }
 
 impl Feed {
-    /// A feed whose events take all of this share, at most.
+    /// A feed whose events take all of the first share, at most; of what listeners have taken of
+    /// them and not used yet, all but a little for each is taken from the second.
     #[must_use]
-    pub fn new(share: &Arc<Share>) -> Feed {
-        let ring = Ring::new(share);
-        Feed { ring: Arc::new(Mutex::new(ring)), moved: watch::channel(()).0 }
+    pub fn new(share: &Arc<Share>, takes: &Arc<Share>) -> Feed {
+        let ring = Arc::new(Mutex::new(Ring::new(share)));
+        Feed { ring, takes: Arc::clone(takes), moved: watch::channel(()).0 }
     }
 
     /// Whether somebody listens.
@@ -146,7 +150,7 @@ impl Feed {
     /// that is shown later comes through the ring.
     #[must_use]
     pub fn join(&self, filter: FeedFilter) -> (LiveListener, Position) {
-        LiveListener::join(&self.ring, self.moved.subscribe(), filter)
+        LiveListener::join(&self.ring, self.moved.subscribe(), filter, &self.takes)
     }
 }
 
@@ -176,6 +180,11 @@ mod tests {
         NewEvent { next, event_type: "view".into(), user: None, product: None, event }
     }
 
+    /// Memory for all that anybody takes.
+    pub(super) fn plenty() -> Arc<Share> {
+        Arc::new(Share::new(1 << 40))
+    }
+
     fn nexts(items: &[FeedItem]) -> Vec<u64> {
         let next = |item: &FeedItem| match item {
             FeedItem::Event(event) => Some(event.next),
@@ -187,7 +196,7 @@ mod tests {
     #[test]
     fn a_slow_listener_is_told_how_many_it_missed() {
         let share = Arc::new(Share::new(64 << 20));
-        let feed = Feed::new(&share);
+        let feed = Feed::new(&share, &plenty());
         assert!(!feed.has_listeners() && !feed.begins(0, 3));
         let mut listener = feed.listen(FeedFilter::default());
         assert!(feed.begins(0, 4) && &**listener.cursor() == "0:3");
@@ -208,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_filter_takes_what_satisfies_each_part_of_it_and_the_cursor_passes_the_rest() {
-        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)), &plenty());
         let filter = FeedFilter {
             event_types: vec!["buy".into(), "view".into()],
             user: Some(Id::Integer(7)),
@@ -248,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_a_replay_has_shown_is_not_shown_again_and_cursors_do_not_fall_behind_it() {
-        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)), &plenty());
         feed.starts_at(&"0:5,1:5".parse().expect("a position"));
         let (mut live, joined) = feed.join(FeedFilter::default());
         assert_eq!(joined.to_string(), "0:5,1:5");
@@ -271,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_was_counted_before_is_not_new() {
-        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)), &plenty());
         feed.starts_at(&"0:5,1:5".parse().expect("a position"));
         let counted = "0:7,1:9".parse().expect("a position");
         let mut listener = feed.listen_beyond(FeedFilter::default(), counted);
@@ -283,7 +292,7 @@ mod tests {
     #[test]
     fn what_was_seen_before_it_was_dropped_is_not_told_as_skipped() {
         // A few events.
-        let feed = Feed::new(&Arc::new(Share::new(2 << 10)));
+        let feed = Feed::new(&Arc::new(Share::new(2 << 10)), &plenty());
         feed.starts_at(&"0:5,1:5".parse().expect("a position"));
         let (mut live, _) = feed.join(FeedFilter::default());
         live.has_seen(&"0:100,1:5".parse().expect("a position"));
@@ -305,7 +314,7 @@ mod tests {
 
     #[test]
     fn takes_are_bounded_in_bytes_and_replayed_ones_are_counted_until_they_were_used() {
-        let feed = Feed::new(&Arc::new(Share::new(4 << 20)));
+        let feed = Feed::new(&Arc::new(Share::new(4 << 20)), &plenty());
         let mut live = feed.listen(FeedFilter::default());
         feed.publish(0, 3, (1..=3).map(|next| new_event(next, 200_000)).collect());
         let items = taken(&mut live, 100);
@@ -322,8 +331,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_is_counted_and_what_finds_no_room_is_told() {
+        let takes = Arc::new(Share::new(100_000));
+        let feed = Feed::new(&Arc::new(Share::new(4 << 20)), &takes);
+        let mut listener = feed.listen(FeedFilter::default());
+        let sizes = [100, 60_000, 60_000, 100, 200_000, 100];
+        let events = (1..).zip(sizes).map(|(next, bytes)| new_event(next, bytes));
+        feed.publish(0, 6, events.collect());
+        assert_eq!(nexts(&taken(&mut listener, 9)), [1, 2], "there is no room for the third");
+        assert!((60_000..100_000).contains(&takes.used()), "{}", takes.used());
+        assert_eq!(nexts(&taken(&mut listener, 9)), [3, 4]);
+        let items = taken(&mut listener, 9);
+        assert_eq!((&items[0], nexts(&items)), (&FeedItem::Skipped(1), vec![6]));
+        assert_eq!((takes.used(), &**listener.cursor()), (0, "0:6"), "a little needs no room");
+
+        // Others have taken all: small events come, a little at a time.
+        let all = takes.take(takes.limit()).expect("there is room");
+        let events = (7..47).map(|next| new_event(next, 300));
+        feed.publish(0, 46, events.collect());
+        let (mut got, mut times) = (Vec::new(), 0);
+        while got.len() < 40 {
+            let some = nexts(&taken(&mut listener, 99));
+            assert!((1..=8).contains(&some.len()), "{some:?}");
+            got.extend(some);
+            times += 1;
+        }
+        assert_eq!(got, (7..47).collect::<Vec<u64>>());
+        assert!(times >= 5, "{times}");
+        drop(all);
+        feed.publish(0, 47, vec![new_event(47, 50_000)]);
+        assert_eq!(nexts(&taken(&mut listener, 9)), [47]);
+        assert!(takes.used() > 50_000);
+        drop(listener);
+        assert_eq!(takes.used(), 0);
+    }
+
+    #[test]
     fn the_feed_rests_only_while_nobody_listens() {
-        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        let feed = Feed::new(&Arc::new(Share::new(1 << 20)), &plenty());
         let at: Position = "0:5,1:6".parse().expect("a position");
         assert!(feed.rests(&at));
         let listener = feed.listen(FeedFilter::default());

@@ -2,7 +2,7 @@
 //! each listener gets consecutive events or is told their number, and the bytes stay within their
 //! bound.
 
-use super::tests::{new_event, taken};
+use super::tests::{new_event, plenty, taken};
 use super::*;
 use crate::memory::Held;
 use proptest::prelude::*;
@@ -91,7 +91,7 @@ struct World {
 impl World {
     fn new() -> World {
         let share = Arc::new(Share::new(SHARE));
-        let feed = Feed::new(&share);
+        let feed = Feed::new(&share, &plenty());
         let position = Position::default();
         World { share, feed, others: None, heard: Vec::new(), position, shown: Vec::new() }
     }

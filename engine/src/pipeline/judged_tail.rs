@@ -7,7 +7,7 @@
 
 use crate::decode::{Decoder, DedupeWindow, MAX_RECORDS, Refused};
 use crate::event::{EventBatch, Position, Record};
-use crate::log::{Log, LogError, Tail};
+use crate::log::{Log, LogError, LogRecord, Tail};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -112,14 +112,7 @@ impl JudgedTail {
             let payloads = batch.iter().filter(|record| record.offset >= new);
             bytes +=
                 payloads.filter_map(|r| r.payload.as_ref()).map(|p| p.len() as u64).sum::<u64>();
-            let records: Vec<Record<'_>> = batch
-                .iter()
-                .map(|record| Record {
-                    offset: record.offset,
-                    timestamp_ms: record.timestamp_ms,
-                    payload: record.payload.as_deref(),
-                })
-                .collect();
+            let records: Vec<Record<'_>> = batch.iter().map(LogRecord::as_record).collect();
             self.judge.judge(partition, &records, at, each);
         }
         Ok(false)

@@ -122,22 +122,48 @@ pub(super) fn settled(params: &Map<String, Value>) -> Option<Map<String, Value>>
     Some(params)
 }
 
-/// Params as one text: equal params have equal texts, in whatever order they were written.
+/// Params as one text: equal params have equal texts, in whatever order they were written and
+/// however their numbers were (`5`, `5.0`). Keys sorted, no blanks.
 #[must_use]
 pub fn canonical(params: &Map<String, Value>) -> String {
-    fn sorted(value: &Value) -> Value {
-        match value {
-            Value::Object(members) => {
-                let mut members: Vec<(&String, &Value)> = members.iter().collect();
-                members.sort_by_key(|(name, _)| *name);
-                let sorted = |(name, value): (&String, &Value)| (name.clone(), sorted(value));
-                Value::Object(members.into_iter().map(sorted).collect())
+    fn push_members(out: &mut String, members: &Map<String, Value>) {
+        let mut members: Vec<(&String, &Value)> = members.iter().collect();
+        members.sort_unstable_by_key(|(name, _)| *name);
+        out.push('{');
+        for (n, (name, value)) in members.into_iter().enumerate() {
+            if n > 0 {
+                out.push(',');
             }
-            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+            // A text always serialises.
+            out.push_str(&serde_json::to_string(name).unwrap_or_default());
+            out.push(':');
+            push(out, value);
+        }
+        out.push('}');
+    }
+    fn push(out: &mut String, value: &Value) {
+        match value {
+            Value::Object(members) => push_members(out, members),
+            Value::Array(items) => {
+                out.push('[');
+                for (n, item) in items.iter().enumerate() {
+                    if n > 0 {
+                        out.push(',');
+                    }
+                    push(out, item);
+                }
+                out.push(']');
+            }
+            Value::Number(number) => {
+                let number = whole(number).unwrap_or_else(|| number.clone());
+                out.push_str(&number.to_string());
+            }
+            other => out.push_str(&other.to_string()),
         }
     }
-    sorted(&Value::Object(params.clone())).to_string()
+    let mut text = String::new();
+    push_members(&mut text, params);
+    text
 }
 
 /// The integer that a number with a point or an exponent is, if it is one of 64 bits.
@@ -326,6 +352,9 @@ mod tests {
         assert_eq!(text(r#"{"a":"\u00e9","b":[{"x":null,"y":1}]}"#), one);
         assert_ne!(text(r#"{"a":"é","b":[{"x":null,"y":"1"}]}"#), one);
         assert_eq!(text("{}"), "{}");
+        let numbers = text(r#"{"n": [1.0, 2e1, -0.0, 0.5, 18446744073709551615]}"#);
+        assert_eq!(numbers, r#"{"n":[1,20,0,0.5,18446744073709551615]}"#);
+        assert_eq!(text(r#"{"n":[1,20.0,0,0.50,18446744073709551615]}"#), numbers);
     }
 
     #[test]

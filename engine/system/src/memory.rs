@@ -26,7 +26,7 @@ pub struct Budget {
     pub answers: Arc<Share>,
     /// Bodies of requests while they are read and judged.
     pub bodies: Arc<Share>,
-    /// Answers that are watched, and what of them waits for WebSockets and streams.
+    /// Answers that are watched, and what of them and of events waits for WebSockets and streams.
     pub sockets: Arc<Share>,
     /// The newest events, kept for those who listen. Nothing else takes of it.
     pub feed: Arc<Share>,

@@ -9,7 +9,7 @@ use super::codes::Code;
 use super::complete_answer::{CompleteAnswer, LARGE};
 use super::etag::{self, KnownTags};
 use super::json_members::push_text;
-use super::live::{LiveAnswers, LiveBody, UPDATE_END, longest_way, pieces};
+use super::live::{LiveAnswers, LiveBody, longest_way, pieces};
 use super::metric_request::MetricRequest;
 use super::metrics::{answer_asked, name_in};
 use super::problem::Problem;
@@ -109,13 +109,13 @@ async fn held_answer(
         match (update, form) {
             // The first one may be of before, and hide one that came and went.
             (Ok(body), None)
-                if body.tag == *tag && (!is_first || body.is_since(&position, as_of)) =>
+                if *body.tag() == *tag && (!is_first || body.is_since(&position, as_of)) =>
             {
                 continue;
             }
-            (Ok(body), None) if body.tag != *tag && body.is_since(&position, as_of) => {
+            (Ok(body), None) if *body.tag() != *tag && body.is_since(&position, as_of) => {
                 let reply = json(body_around(&asked, &body, app.limits.write));
-                return Ok(Some(shared(reply, body.tag.clone())));
+                return Ok(Some(shared(reply, body.tag().clone())));
             }
             (Err(problem), _) if problem.is(Code::Overloaded) => continue,
             // What is of before may be the newest all the same, where another revision answers
@@ -155,16 +155,15 @@ fn body_around(asked: &MetricRequest, body: &LiveBody, write: Duration) -> Body 
     push_text(&mut head, &asked.question.name);
     head.push_str(",\"params\":");
     head.push_str(&asked.params_text);
-    head.push(',');
-    if body.members.len() > LARGE {
-        let end = Bytes::from_static(UPDATE_END.as_bytes());
-        let limit = longest_way(write, body.members.len());
-        let (head, end) = (stream::iter([Ok(Bytes::from(head))]), stream::iter([Ok(end)]));
-        return Body::from_stream(head.chain(pieces(body.members.clone(), limit)).chain(end));
+    head.push_str(",\"result\":");
+    if body.len() > LARGE {
+        let (rest, limit) = (body.rest().clone(), longest_way(write, body.len()));
+        let (head, rest) = (stream::iter([Ok(Bytes::from(head))]), stream::iter([Ok(rest)]));
+        return Body::from_stream(head.chain(pieces(body.result().clone(), limit)).chain(rest));
     }
     let mut whole = head.into_bytes();
-    whole.extend_from_slice(&body.members);
-    whole.extend_from_slice(UPDATE_END.as_bytes());
+    whole.extend_from_slice(body.result());
+    whole.extend_from_slice(body.rest());
     whole.into()
 }
 

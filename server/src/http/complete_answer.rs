@@ -133,13 +133,17 @@ impl CompleteAnswer {
         Ok(sent(text, held))
     }
 
-    /// What an update to who watches the question has of it, on one line; `woken`: when the change
-    /// was seen that led to it.
-    pub(crate) async fn into_members(self, woken: Instant) -> Result<String, Problem> {
+    /// What an update to who watches the question has of it, each on one line: the result, which is
+    /// the engine's own wherever that will do, and what follows it in the envelope. `woken`: when
+    /// the change was seen that led to it.
+    pub(crate) async fn into_update(self, woken: Instant) -> Result<(Arc<str>, String), Problem> {
         let write = move |answer: CompleteAnswer| {
-            let text = answer.envelope().members(answer.evaluated.as_of, woken.elapsed());
+            let evaluated = answer.evaluated;
+            let rest = Envelope::behind_result(&evaluated).text(evaluated.as_of, woken.elapsed());
+            let result = evaluated.result;
             // Between the tokens of a result: inside a text they are escaped.
-            if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text }
+            let is_one_line = !result.contains(['\n', '\r']);
+            (if is_one_line { result } else { result.replace(['\n', '\r'], " ").into() }, rest)
         };
         self.work(write).await
     }

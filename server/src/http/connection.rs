@@ -374,6 +374,10 @@ impl AsyncWrite for TimedStream {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
+    use hyper_util::rt::TokioIo;
+    use std::future::poll_fn;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
 
     #[test]
     fn slots_are_bounded_in_all_and_for_each_address_but_loopback() {
@@ -394,5 +398,26 @@ mod tests {
         assert!(slots.take(own).is_none(), "all slots are taken");
         assert!(slots.take(other).is_none(), "and a refused one takes none");
         assert_eq!(slots.addresses.lock().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn many_pieces_go_out_in_one_write() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let near = TcpStream::connect(address).await.unwrap();
+        let (mut far, peer) = listener.accept().await.unwrap();
+        let limits = Limits::default();
+        let connection = Connection::new(ConnectionSlots::new(&limits).take(peer.ip()).unwrap());
+        let timed = TimedStream::new(Box::new(near), connection, &limits);
+        // As hyper has it, and gives it back for a WebSocket.
+        let mut stream = TokioIo::new(timed);
+        assert!(hyper::rt::Write::is_write_vectored(&stream));
+        let slices = [b"one", b"two"].map(|text| io::IoSlice::new(text));
+        let written =
+            poll_fn(|cx| hyper::rt::Write::poll_write_vectored(Pin::new(&mut stream), cx, &slices));
+        assert_eq!(written.await.unwrap(), 6);
+        let mut read = [0; 6];
+        far.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"onetwo");
     }
 }

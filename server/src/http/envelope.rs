@@ -7,11 +7,10 @@ use std::time::Duration;
 use tally_engine::engine::{Evaluated, History};
 use tally_engine::time::to_text;
 
-/// The body of a 200 to `POST /api/metrics`, without the time of asking and the duration.
+/// The body of a 200 to `POST /api/metrics`, or its end, without the time of asking and the
+/// duration.
 pub(crate) struct Envelope {
     text: String,
-    /// Where the members begin that do not say what was asked.
-    members: usize,
     /// Where the time of asking is inserted.
     as_of: usize,
     /// Where the duration in microseconds is inserted.
@@ -21,17 +20,25 @@ pub(crate) struct Envelope {
 impl Envelope {
     /// Puts an envelope around the result of `evaluated`.
     pub(crate) fn new(name: &str, params: &str, evaluated: &Evaluated) -> Envelope {
-        let Evaluated { result, window: (from, to), position, version, history, warnings, .. } =
-            evaluated;
+        let result = &evaluated.result;
         let mut out = String::with_capacity(384 + params.len() + result.len());
         out.push_str("{\"name\":");
         push_text(&mut out, name);
         out.push_str(",\"params\":");
         out.push_str(params);
-        out.push(',');
-        let members = out.len();
-        out.push_str("\"result\":");
+        out.push_str(",\"result\":");
         out.push_str(result);
+        Envelope::ended(out, evaluated)
+    }
+
+    /// What follows the result of `evaluated` in its envelope.
+    pub(crate) fn behind_result(evaluated: &Evaluated) -> Envelope {
+        Envelope::ended(String::with_capacity(384), evaluated)
+    }
+
+    /// Adds what follows the result.
+    fn ended(mut out: String, evaluated: &Evaluated) -> Envelope {
+        let Evaluated { window: (from, to), position, version, history, warnings, .. } = evaluated;
         out.push_str(",\"meta\":{");
         if from.is_some() || to.is_some() {
             out.push_str("\"window\":{");
@@ -67,28 +74,19 @@ impl Envelope {
             _ => out.push_str(&serde_json::to_string(warnings).unwrap_or_else(|_| "[]".into())),
         }
         out.push('}');
-        Envelope { text: out, members, as_of, took }
+        Envelope { text: out, as_of, took }
     }
 
     /// All of it.
     pub(crate) fn text(&self, as_of: i64, took: Duration) -> String {
-        self.timed(0, self.text.len(), (as_of, took))
-    }
-
-    /// The members `result`, `meta` and `warnings`, without braces around them.
-    pub(crate) fn members(&self, as_of: i64, took: Duration) -> String {
-        self.timed(self.members, self.text.len() - 1, (as_of, took))
-    }
-
-    fn timed(&self, from: usize, to: usize, (as_of, took): (i64, Duration)) -> String {
-        let Envelope { text, as_of: first, took: second, .. } = self;
+        let Envelope { text, as_of: first, took: second } = self;
         // Room for both.
-        let mut out = String::with_capacity(to - from + 48);
-        out.push_str(&text[from..*first]);
+        let mut out = String::with_capacity(text.len() + 48);
+        out.push_str(&text[..*first]);
         out.push_str(&to_text(as_of));
         out.push_str(&text[*first..*second]);
         out.push_str(&took.as_micros().to_string());
-        out.push_str(&text[*second..to]);
+        out.push_str(&text[*second..]);
         out
     }
 
@@ -99,7 +97,7 @@ impl Envelope {
 
     #[cfg(test)]
     pub(crate) fn around(text: &str) -> Envelope {
-        Envelope { text: text.to_owned(), members: 0, as_of: 0, took: 0 }
+        Envelope { text: text.to_owned(), as_of: 0, took: 0 }
     }
 }
 

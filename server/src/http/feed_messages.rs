@@ -5,36 +5,36 @@ use super::codes::Code;
 use super::error_message::problem_message;
 use super::json_members::push_text;
 use super::problem::Problem;
-use std::fmt::Write;
 use tally_engine::engine::FeedItem;
+
+/// Behind the members of an event in its message.
+pub(crate) const EVENT_END: &str = "}";
+
+/// What the message of an event begins with, up to the members that the feed has of it; `id`: of the
+/// subscription, if it has one.
+pub(crate) fn event_head(id: Option<&str>) -> String {
+    head("event", id)
+}
 
 /// The message for an item of the feed; `id`: of the subscription, if it has one.
 pub(crate) fn feed_message(id: Option<&str>, item: &FeedItem) -> String {
-    let kind = match item {
-        FeedItem::Event(_) => "event",
-        FeedItem::Skipped(_) => "skipped",
-        FeedItem::Gap { .. } => "gap",
-    };
-    let length = match item {
-        FeedItem::Event(event) => event.body.len(),
-        FeedItem::Skipped(_) | FeedItem::Gap { .. } => 64,
-    };
-    let mut text = String::with_capacity(length + 96);
-    text.push_str("{\"type\":\"");
-    text.push_str(kind);
-    text.push('"');
+    match item {
+        FeedItem::Event(event) => [&*event_head(id), &*event.body, EVENT_END].concat(),
+        FeedItem::Skipped(count) => format!("{}\"count\":{count}}}", head("skipped", id)),
+        // Positions need no escapes.
+        FeedItem::Gap { from, to } => {
+            format!("{}\"from\":\"{from}\",\"to\":\"{to}\"}}", head("gap", id))
+        }
+    }
+}
+
+fn head(kind: &str, id: Option<&str>) -> String {
+    let mut text = format!("{{\"type\":\"{kind}\"");
     if let Some(id) = id {
         text.push_str(",\"id\":");
         push_text(&mut text, id);
     }
     text.push(',');
-    // Writing to a text does not fail; positions need no escapes.
-    let _ = match item {
-        FeedItem::Event(event) => write!(text, "{}", event.body),
-        FeedItem::Skipped(count) => write!(text, "\"count\":{count}"),
-        FeedItem::Gap { from, to } => write!(text, "\"from\":\"{from}\",\"to\":\"{to}\""),
-    };
-    text.push('}');
     text
 }
 

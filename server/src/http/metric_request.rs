@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
-use tally_engine::engine::Question;
+use tally_engine::engine::{Question, canonical_params};
 use tally_engine::event::Position;
 use tally_plugin::ask::Fault;
 
@@ -153,49 +153,9 @@ impl MetricRequest {
         MetricRequest { question, ..self.clone() }
     }
 
-    /// The params in one spelling: keys sorted, numbers without a fraction as integers, no blanks.
+    /// The params in one spelling, the engine's.
     pub(crate) fn canonical_params(&self) -> String {
-        let mut text = String::new();
-        match &self.question.params {
-            Value::Null => text.push_str("{}"),
-            params => push_canonical(&mut text, params),
-        }
-        text
-    }
-}
-
-fn push_canonical(out: &mut String, value: &Value) {
-    match value {
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_unstable_by_key(|(key, _)| *key);
-            out.push('{');
-            for (n, (key, value)) in members.into_iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                json_members::push_text(out, key);
-                out.push(':');
-                push_canonical(out, value);
-            }
-            out.push('}');
-        }
-        Value::Array(elements) => {
-            out.push('[');
-            for (n, element) in elements.iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                push_canonical(out, element);
-            }
-            out.push(']');
-        }
-        Value::Number(number) => {
-            let whole = tally_plugin::property::integer(number.to_string().as_bytes());
-            out.push_str(&whole.map_or_else(|| number.to_string(), |whole| whole.to_string()));
-        }
-        Value::String(text) => json_members::push_text(out, text),
-        other => out.push_str(&other.to_string()),
+        self.question.params.as_object().map_or_else(|| "{}".to_owned(), canonical_params)
     }
 }
 

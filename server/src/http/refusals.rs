@@ -1,5 +1,5 @@
 //! How often this server reached each of its limits since it started, by the code of the problem
-//! that it answered with.
+//! that it answered with, or that it told on a WebSocket or a stream.
 //!
 //! Only the codes of a list are counted: those that say that something was too much or too long,
 //! not those of a wrong request. So nothing that a caller writes becomes a name.
@@ -7,17 +7,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The codes of limits.
-const CODES: [&str; 7] = [
+const CODES: [&str; 10] = [
     "answer_too_large",
     "deadline_exceeded",
+    "message_too_large",
     "overloaded",
     "payload_too_large",
     "request_timeout",
+    "too_many_messages",
     "too_many_points",
+    "too_many_subscriptions",
     "uri_too_long",
 ];
 
-/// How often each was answered.
+/// How often each was answered or told.
 #[derive(Debug, Default)]
 pub(crate) struct LimitsHit([AtomicU64; CODES.len()]);
 

@@ -7,8 +7,8 @@
 use super::connection::Connection;
 use super::error_message::problem_message;
 use super::live::{
-    LONGEST_PACE_MS, LiveAnswers, PacedUpdate, PacedUpdates, UPDATE_END, USUAL_PACE, longest_way,
-    pieces, update_head,
+    LONGEST_PACE_MS, LiveAnswers, PacedUpdate, PacedUpdates, USUAL_PACE, longest_way, pieces,
+    update_head,
 };
 use super::metric_request::MetricRequest;
 use super::metrics::name_in;
@@ -49,7 +49,7 @@ pub(crate) async fn stream(
     let known = etag::of_id(last);
     let id = if known.is_some() { last } else { "" };
     let updates = PacedUpdates::new(handle, min_interval).knowing(known);
-    let messages = messages(updates, app.limits.write);
+    let messages = messages(updates, Arc::clone(&app));
     Ok(sse::respond(&app, connection.as_deref(), place, id, messages))
 }
 
@@ -72,24 +72,24 @@ fn parse(
 }
 
 /// The messages; they end within one whose reader is too slow, which is thereby none: who connects
-/// again gets the newest. `write`: how long one write may take.
-fn messages(updates: PacedUpdates, write: Duration) -> BoxStream<'static, Bytes> {
-    let next = move |mut updates: PacedUpdates| async move {
+/// again gets the newest.
+fn messages(updates: PacedUpdates, app: Arc<App>) -> BoxStream<'static, Bytes> {
+    let next = async |(mut updates, app): (PacedUpdates, Arc<App>)| {
         let parts = match updates.next().await? {
             PacedUpdate::Answer { seq, body } => {
-                let id = etag::id_of(&body.tag);
+                let id = etag::id_of(body.tag());
                 let head = Bytes::from(format!("id: {id}\ndata: {}", update_head(None, seq)));
-                let end = Bytes::from(format!("{UPDATE_END}{END}"));
-                let text = body.members.clone();
-                let limit = longest_way(write, text.len());
+                let end = Bytes::from([&**body.rest(), END.as_bytes()].concat());
+                let limit = longest_way(app.limits.write, body.len());
                 let (head, end) = (stream::iter([Ok(head)]), stream::iter([Ok(end)]));
-                head.chain(pieces(text, limit)).chain(end).boxed()
+                head.chain(pieces(body.result().clone(), limit)).chain(end).boxed()
             }
             PacedUpdate::Refused(problem) => {
+                app.limits_hit.count(problem.code());
                 stream::iter([Ok(sse::message(None, &problem_message(None, &problem)))]).boxed()
             }
         };
-        Some((parts, updates))
+        Some((parts, (updates, app)))
     };
-    unfold(updates, next).flatten().scan((), |_, part| ready(part.ok())).boxed()
+    unfold((updates, app), next).flatten().scan((), |_, part| ready(part.ok())).boxed()
 }

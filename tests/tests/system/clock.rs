@@ -26,7 +26,12 @@ fn library() -> PathBuf {
 
 /// An engine whose clock is off by what `offset` says.
 fn home(offset: &str) -> Home {
-    let mut home = Home::new(CONFIG).unwrap();
+    home_with(offset, CONFIG)
+}
+
+/// The same with this configuration.
+pub(crate) fn home_with(offset: &str, config: &str) -> Home {
+    let mut home = Home::new(config).unwrap();
     let file = home.write("offset", offset).unwrap();
     home.env("LD_PRELOAD", library().to_str().unwrap());
     home.env("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap());
@@ -35,7 +40,8 @@ fn home(offset: &str) -> Home {
     home
 }
 
-fn set(home: &Home, offset: &str) {
+/// From now on its clock is off by that.
+pub(crate) fn set(home: &Home, offset: &str) {
     // In one step, so that no half of it is read.
     home.write("offset.new", offset).unwrap();
     std::fs::rename(home.path().join("offset.new"), home.path().join("offset")).unwrap();

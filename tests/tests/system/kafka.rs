@@ -18,13 +18,13 @@ use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, Tally};
 
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 
 /// How long a group may take to agree, or a broker to be found again.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Short sessions, so that the group does not wait long for an engine that was killed.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [kafka]
 session_timeout_ms = 1500
 [store]
@@ -50,6 +50,7 @@ fn kafka() {
     shared::a_state_that_is_lost_is_counted_again_or_told(&kafka);
     shared::engines_that_read_differently_say_so(&kafka);
     shared::a_table_that_is_full_is_the_same_for_all_engines(&kafka);
+    crate::live::updates_of_engines_in_a_group_are_what_each_of_them_answers(&kafka);
     a_broker_that_goes_is_waited_for(&mut kafka);
 }
 
@@ -68,7 +69,7 @@ fn home(kafka: &Kafka, topic: &str) -> Home {
 }
 
 /// A home of an engine in the group that counts `topic`.
-fn member(kafka: &Kafka, topic: &str, config: &str) -> Home {
+pub(crate) fn member(kafka: &Kafka, topic: &str, config: &str) -> Home {
     let mut home = Home::new(config).unwrap();
     home.env("KAFKA_BROKER", &kafka.brokers());
     home.env("TOPIC", topic);

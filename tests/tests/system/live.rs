@@ -1,12 +1,18 @@
 //! Metrics that are watched, on a real engine, on `/ws` and as server-sent events: every update is
 //! what a question gets, what does not concern a question causes none, and who watches goes on over
-//! a crash.
+//! a crash. The same of two engines that share Kafka and Redis, and of a window that moves with the
+//! clock alone.
 
+use crate::clock;
+use crate::kafka::{CONFIG as GROUP, PARTITIONS, member};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tally_engine::event::Position;
 use tally_tests::client::{Client, Live};
 use tally_tests::day;
+use tally_tests::kafka::Kafka;
+use tally_tests::redis::Redis;
 use tally_tests::sse::EventStream;
 use tally_tests::tally::{Home, Tally};
 
@@ -198,4 +204,116 @@ fn what_cannot_be_watched_is_refused_as_a_post_is() {
     assert_eq!((stream.status, &stream.json()["errors"]), (422, &asked["errors"]));
     drop(live);
     tally.stop().unwrap();
+}
+
+/// Unix seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// No event comes: what was counted leaves a window that ends now. The engine's clock is set
+/// forward, as far as it is believed at once, to the beginning of a minute, so that no other one
+/// begins while questions are asked.
+#[test]
+fn a_window_that_ends_now_moves_by_itself() {
+    let home = clock::home_with("+0", CONFIG);
+    let tally = home.start().unwrap();
+    let lines: String = (0..3)
+        .map(|n| format!("{}\n", json!({"user_id": n, "product_id": 1, "event_type": "view"})))
+        .collect();
+    let end = tally.client.post_all(&lines).unwrap();
+    let question: Watched = ("event_frequencies", json!({"window": "2m"}));
+    assert_eq!(tally.client.ask(question.0, &question.1, &end).unwrap()["total"], 3);
+    let client = Client::new(tally.address).unwrap();
+    let mut live = tally.client.live("/ws?events=none").unwrap();
+    subscribe(&mut live, &question);
+    let first = update(&mut live);
+    assert_eq!((&first["seq"], &first["result"]["total"]), (&json!(1), &json!(3)), "{first}");
+    // Two seconds into the fourth minute from now.
+    let ahead = 4 * 60 + 2 - now() % 60;
+    clock::set(&home, &format!("+{ahead}"));
+    let moved = loop {
+        let update = update(&mut live);
+        // A minute may have begun before.
+        if update["result"]["total"] == 0 {
+            break update;
+        }
+    };
+    assert_ne!(moved["meta"]["window"], first["meta"]["window"]);
+    check(&client, &question, &moved);
+    drop(live);
+    tally.stop().unwrap();
+}
+
+/// Waits until a socket was told of each of these questions behind `end`, where nothing is counted
+/// beyond it: what it is told is what each engine answers there.
+fn settle(
+    live: &mut Live<'_>,
+    questions: &[Watched],
+    (mut open, end): (BTreeSet<&str>, &str),
+    clients: &[Client],
+) {
+    while !open.is_empty() {
+        let message = live.message().unwrap();
+        match message["type"].as_str() {
+            Some("update") => {}
+            // For a moment there may be no answer, while the group divides its partitions.
+            Some("error" | "plugin") => continue,
+            _ => panic!("{message}"),
+        }
+        if !reaches(&message, end) {
+            // More was counted by now.
+            continue;
+        }
+        let (name, params) = questions.iter().find(|(name, _)| message["id"] == *name).unwrap();
+        let at = message["meta"]["position"].as_str().unwrap();
+        for client in clients {
+            let asked = client.answer(name, params, at).unwrap();
+            assert_eq!(asked["result"], message["result"], "{name} at {at}");
+        }
+        open.remove(name);
+    }
+}
+
+/// Each engine counts some of the partitions, and both tell of all.
+pub(crate) fn updates_of_engines_in_a_group_are_what_each_of_them_answers(kafka: &Kafka) {
+    let (redis, questions) = (Redis::start(&[]).unwrap(), questions());
+    kafka.create_topic("live", PARTITIONS, &[]).unwrap();
+    let start = || {
+        let mut home = member(kafka, "live", &format!("{GROUP}[live]\nmin_interval_ms = 10\n"));
+        home.env("REDIS_URL", &redis.url());
+        let tally = home.start().unwrap();
+        (home, tally)
+    };
+    let ((_first, one), (_second, other)) = (start(), start());
+    let clients = [&one, &other].map(|tally| Client::new(tally.address).unwrap());
+    let mut end = clients[0].post_all(&day::lines(&day::events())).unwrap();
+    for client in &clients {
+        for (name, params) in &questions {
+            client.answer(name, params, &end).unwrap();
+        }
+    }
+    let mut sockets = [&one, &other].map(|tally| tally.client.live("/ws?events=none").unwrap());
+    let all: BTreeSet<&str> = questions.iter().map(|(name, _)| *name).collect();
+    for live in &mut sockets {
+        questions.iter().for_each(|question| subscribe(live, question));
+        settle(live, &questions, (all.clone(), end.as_str()), &clients);
+    }
+    for (n, user) in [1, 2, 2, 1, 3, 1].into_iter().enumerate() {
+        end = post(&clients[n % 2], user);
+        let concerned = questions.iter().filter(|question| concerns(question, user));
+        let concerned: BTreeSet<&str> = concerned.map(|(name, _)| *name).collect();
+        for live in &mut sockets {
+            settle(live, &questions, (concerned.clone(), end.as_str()), &clients);
+        }
+    }
+    drop(sockets);
+    // The one that is left counts all, and tells of it.
+    other.stop().unwrap();
+    end = post(&clients[0], 1);
+    let mut live = one.client.live("/ws?events=none").unwrap();
+    questions.iter().for_each(|question| subscribe(&mut live, question));
+    settle(&mut live, &questions, (all, end.as_str()), &clients[..1]);
+    drop(live);
+    one.stop().unwrap();
 }

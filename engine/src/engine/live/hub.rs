@@ -4,9 +4,10 @@
 //! One lock, held for moments: never while rows are looked at, a plugin runs or an answer is
 //! compared. There is no queue: what is due waits in the machine, each question once. Bounds:
 //! `[live] questions`, and the share of memory for what waits for sockets, from which published
-//! answers are taken; where there is no room a question has the answer `Overloaded` and is tried
-//! again. Threads that do not come back from a plugin are replaced, at most [`ABANDONED`] of them;
-//! the log says when there are more, and others do what they had taken.
+//! answers are taken, for as long as anybody has them; where there is no room, also not in the place
+//! of the one before, a question has the answer `Overloaded` and is tried again. Threads that do not
+//! come back from a plugin are replaced, at most [`ABANDONED`] of them; the log says when there are
+//! more, and others do what they had taken.
 
 use super::same::says_the_same;
 use super::{LiveAnswer, LivePublisher, LiveQuestion, OpenInterest};
@@ -14,7 +15,7 @@ use crate::config::LiveConfig;
 use crate::engine::answer_slots::HUNG;
 use crate::engine::asking::Asking;
 use crate::engine::{EvaluateError, Evaluated};
-use crate::memory::{Held, Share};
+use crate::memory::{Full, Held, Share};
 use crate::query::canonical;
 use crate::query::live::{LiveMachine, LiveOutcome, LiveRound};
 use parking_lot::{Condvar, Mutex};
@@ -71,8 +72,6 @@ struct HubState {
 struct PublishedAnswer {
     publisher: LivePublisher,
     last: Option<Arc<LiveAnswer>>,
-    /// Bytes of the last answer.
-    held: Option<Held>,
 }
 
 /// What a thread has taken and not finished.
@@ -98,6 +97,20 @@ impl Evaluation {
     fn bytes(&self) -> u64 {
         let result = self.outcome.as_ref().map_or(0, |answer| answer.result.len());
         (result + self.live.footprint.bytes()) as u64
+    }
+}
+
+impl PublishedAnswer {
+    /// Memory for the next answer; where there is none beside the one before, in its place, if
+    /// nobody else has that any more.
+    fn take(&mut self, room: &Arc<Share>, bytes: u64) -> Result<Held, Full> {
+        let taken = room.take(bytes);
+        if taken.is_ok() || self.last.as_ref().is_none_or(|last| last.outcome.is_err()) {
+            return taken;
+        }
+        self.last = None;
+        self.publisher.forget();
+        room.take(bytes)
     }
 }
 
@@ -173,11 +186,10 @@ impl LiveHub {
         let key = (&metric, &canonical);
         let question = state.machine.open(key, &params, pace, Instant::now());
         let interest = OpenInterest { hub: self.clone(), question, pace: Mutex::new(pace) };
-        let published = state.published.entry(question).or_insert_with(|| PublishedAnswer {
-            publisher: LivePublisher::new(),
-            last: None,
-            held: None,
-        });
+        let published = state
+            .published
+            .entry(question)
+            .or_insert_with(|| PublishedAnswer { publisher: LivePublisher::new(), last: None });
         let watched = published.publisher.question(canonical, Some(interest));
         drop(state);
         self.due.notify_one();
@@ -309,6 +321,8 @@ impl LiveHub {
         };
         // Compared without the lock: answers may be long.
         let done = done.map(|done| (is_news(&done), done));
+        // The next one may need its room.
+        drop(before);
         let mut state = self.state.lock();
         let Some(round) = state.rounds.get_mut(&thread) else { return false };
         round.current = None;
@@ -368,14 +382,9 @@ impl LiveHub {
         now: Instant,
     ) -> bool {
         let Some(published) = state.published.get_mut(&question) else { return false };
-        // What was published before is no longer the last: only the difference is taken, so that
-        // nobody else gets in between.
-        let taken = match &mut published.held {
-            Some(held) => held.resize(done.bytes()),
-            None => self.room.take(done.bytes()).map(|held| published.held = Some(held)),
-        };
-        if taken.is_err() {
-            published.held = None;
+        let number = published.last.as_ref().map_or(1, |before| before.number + 1);
+        let held = published.take(&self.room, done.bytes());
+        if held.is_err() {
             done = Evaluation::failed(EvaluateError::Overloaded(
                 "what waits for sockets takes as much memory as it may, which is a share of \
                  [limits] memory"
@@ -389,9 +398,9 @@ impl LiveHub {
         if done.outcome.is_err() && before.is_some_and(is_told) {
             return finished.urgent;
         }
-        let number = before.map_or(1, |before| before.number + 1);
         let woken = finished.woken;
-        let answer = Arc::new(LiveAnswer { number, outcome: done.outcome, woken });
+        let answer = LiveAnswer { number, outcome: done.outcome, woken, _held: held.ok() };
+        let answer = Arc::new(answer);
         published.last = Some(Arc::clone(&answer));
         published.publisher.publish(answer);
         let took = u64::try_from(now.saturating_duration_since(woken).as_micros());

@@ -192,12 +192,20 @@ fn answers_take_their_share_of_memory_and_no_more() {
     assert_eq!(evaluate(&hub, &Ok(answer("y"))), 1);
     assert_eq!(evaluate(&hub, &Ok(answer("y"))), 1);
     assert_eq!(told(), ["y", "y"]);
-    // One that grows takes only what it has more; one that does not fit gives all of it back.
+    // One that grows finds room in the place of the one before.
     for (version, length) in [(3, 400), (4, 450)] {
         wake(&hub, version);
         assert_eq!(evaluate(&hub, &Ok(answer(&"z".repeat(length)))), 2);
         assert_eq!(told(), [(); 2].map(|()| "z".repeat(length)));
     }
+    // But not while somebody has that.
+    let (sent, next) = (questions[0].latest(), "w".repeat(450));
+    wake(&hub, 5);
+    assert_eq!(evaluate(&hub, &Ok(answer(&next))), 2);
+    assert_eq!(told(), ["overloaded".to_owned(), next.clone()]);
+    drop(sent);
+    assert_eq!(evaluate(&hub, &Ok(answer(&next))), 1);
+    assert_eq!(told(), [next.clone(), next]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(super) use threads::{LiveThreads, start};
 
 use super::evaluate::{now, refused};
 use super::{Engine, EvaluateError, Evaluated};
+use crate::memory::Held;
 use hub::LiveHub;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -43,8 +44,9 @@ pub struct WatchRequest {
     pub min_interval: Duration,
 }
 
-/// An answer that differs from the one before, or why there is none now.
-#[derive(Clone, Debug)]
+/// An answer that differs from the one before, or why there is none now. Its memory is counted for
+/// as long as anybody has it: who only may need it again keeps a [`std::sync::Weak`] of it.
+#[derive(Debug)]
 pub struct LiveAnswer {
     /// Grows from answer to answer of a question.
     pub number: u64,
@@ -52,6 +54,7 @@ pub struct LiveAnswer {
     pub outcome: Result<Evaluated, EvaluateError>,
     /// When the change was seen that led to it.
     pub woken: Instant,
+    _held: Option<Held>,
 }
 
 /// A question that is watched, until this is dropped.
@@ -95,6 +98,18 @@ impl Engine {
     }
 }
 
+impl LiveAnswer {
+    /// One whose memory nobody counts.
+    #[must_use]
+    pub fn new(
+        number: u64,
+        outcome: Result<Evaluated, EvaluateError>,
+        woken: Instant,
+    ) -> LiveAnswer {
+        LiveAnswer { number, outcome, woken, _held: None }
+    }
+}
+
 impl LiveQuestion {
     /// Its params as text: equal questions to a metric have equal texts.
     #[must_use]
@@ -102,7 +117,7 @@ impl LiveQuestion {
         &self.canonical
     }
 
-    /// The newest answer; `None`: there is none yet.
+    /// The newest answer; `None`: there is none yet, or it has made room for the next one.
     #[must_use]
     pub fn latest(&self) -> Option<Arc<LiveAnswer>> {
         self.answers.borrow().clone()
@@ -138,6 +153,14 @@ impl LivePublisher {
     /// Publishes an answer; whoever has not taken the one before does not get it.
     pub fn publish(&self, answer: Arc<LiveAnswer>) {
         self.0.send_replace(Some(answer));
+    }
+
+    /// Lets what was published go, for what is published next. Nobody is told.
+    fn forget(&self) {
+        self.0.send_if_modified(|answer| {
+            *answer = None;
+            false
+        });
     }
 
     /// One more who watches: what was published last is new to them.

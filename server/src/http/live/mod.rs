@@ -1,9 +1,12 @@
 //! Answers that are watched, each made ready once for all who watch it, whatever way they do.
 //!
 //! For each question (metric, params, with names or without) one task takes what the engine
-//! publishes, adds what the catalogue knows, and writes result, meta and warnings as one text with
-//! its tag. Whoever watches has the newest of these and shares its bytes; how often it sends one is
-//! its own care (`pace`), and nothing waits for it. The task ends with the last who watches.
+//! publishes, adds what the catalogue knows, and writes meta and warnings, with the answer's tag.
+//! Whoever watches has the newest of these and shares its bytes; how often it sends one is its own
+//! care (`pace`), and nothing waits for it. The task ends with the last who watches.
+//!
+//! A result is the engine's text, unless names were added or it has line breaks: it is not kept
+//! here, so that there is one of it, and is held while somebody sends it.
 //!
 //! Bounds: the questions are the engine's, [`AT_ONCE`] answers are worked on at a time, and texts
 //! are taken from the share of memory for what is watched, for as long as a socket writes them.
@@ -28,7 +31,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tally_engine::engine::{LiveAnswer, LiveQuestion, WatchRequest};
 use tally_engine::event::Position;
@@ -48,9 +51,6 @@ const AT_ONCE: usize = 16;
 /// When an answer for which there was no room is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Behind the members of an answer in an `update` message.
-pub(crate) const UPDATE_END: &str = "}";
-
 /// The questions that are watched.
 pub(crate) struct LiveAnswers {
     shared: Mutex<HashMap<LiveKey, Arc<UpdateSender>>>,
@@ -67,26 +67,39 @@ struct LiveKey {
     names: bool,
 }
 
-type UpdateSender = watch::Sender<Option<LiveUpdate>>;
+type UpdateSender = watch::Sender<Option<KeptUpdate>>;
+
+type KeptUpdate = Result<Arc<KeptBody>, Arc<Problem>>;
 
 /// An answer, or why there is none now.
-pub(crate) type LiveUpdate = Result<Arc<LiveBody>, Arc<Problem>>;
+pub(crate) type LiveUpdate = Result<LiveBody, Arc<Problem>>;
 
-/// An answer as it is sent.
-pub(crate) struct LiveBody {
-    /// That of the same answer to a GET.
-    pub(crate) tag: HeaderValue,
-    /// `"result":…,"meta":{…},"warnings":[…]`, on one line.
-    pub(crate) members: Bytes,
+/// An answer as it is kept for who watches.
+struct KeptBody {
+    tag: HeaderValue,
+    result: KeptResult,
+    rest: Bytes,
     position: Position,
     as_of: i64,
     /// Whether the catalogue was not there to be asked.
     lacks_names: bool,
 }
 
+enum KeptResult {
+    /// That of the engine, until it has another answer.
+    OfEngine(Weak<LiveAnswer>),
+    Own(Bytes),
+}
+
+/// An answer as it is sent.
+pub(crate) struct LiveBody {
+    kept: Arc<KeptBody>,
+    result: Bytes,
+}
+
 /// One who watches a question, until it is dropped.
 pub(crate) struct LiveHandle {
-    updates: watch::Receiver<Option<LiveUpdate>>,
+    updates: watch::Receiver<Option<KeptUpdate>>,
     /// Says to the engine how often an update is wanted.
     _interest: LiveQuestion,
 }
@@ -148,13 +161,44 @@ impl LiveAnswers {
     }
 }
 
+impl KeptBody {
+    /// As it is sent; `None`: the engine has another answer, which follows.
+    fn opened(self: &Arc<Self>) -> Option<LiveBody> {
+        let result = match &self.result {
+            KeptResult::OfEngine(answer) => Bytes::from_owner(EngineText(answer.upgrade()?)),
+            KeptResult::Own(result) => result.clone(),
+        };
+        Some(LiveBody { kept: Arc::clone(self), result })
+    }
+}
+
 impl LiveBody {
+    /// That of the same answer to a GET.
+    pub(crate) fn tag(&self) -> &HeaderValue {
+        &self.kept.tag
+    }
+
+    /// The result, on one line.
+    pub(crate) fn result(&self) -> &Bytes {
+        &self.result
+    }
+
+    /// What follows the result in a message, to its end: `,"meta":…,"warnings":[…]}`, on one line.
+    pub(crate) fn rest(&self) -> &Bytes {
+        &self.kept.rest
+    }
+
+    /// Bytes of both.
+    pub(crate) fn len(&self) -> usize {
+        self.result.len() + self.kept.rest.len()
+    }
+
     /// Whether this answer was not made before one of this position and time.
     pub(crate) fn is_since(&self, position: &Position, as_of: i64) -> bool {
-        if self.position == *position {
-            return self.as_of >= as_of;
+        if self.kept.position == *position {
+            return self.kept.as_of >= as_of;
         }
-        self.position.reaches(position)
+        self.kept.position.reaches(position)
     }
 }
 
@@ -171,14 +215,17 @@ impl LiveHandle {
         }
     }
 
-    /// The newest update.
+    /// The newest update; `None`: there is none yet, or another one follows at once.
     fn newest(&mut self) -> Option<LiveUpdate> {
-        self.updates.borrow_and_update().clone()
+        match &*self.updates.borrow_and_update() {
+            Some(Ok(kept)) => kept.opened().map(Ok),
+            Some(Err(problem)) => Some(Err(Arc::clone(problem))),
+            None => None,
+        }
     }
 }
 
-/// What an `update` message begins with, up to the members of the answer; `id`: of the
-/// subscription, if it has one.
+/// What an `update` message begins with, up to the result; `id`: of the subscription, if it has one.
 pub(crate) fn update_head(id: Option<&str>, seq: u64) -> String {
     let mut text = String::from("{\"type\":\"update\"");
     if let Some(id) = id {
@@ -186,7 +233,7 @@ pub(crate) fn update_head(id: Option<&str>, seq: u64) -> String {
         push_text(&mut text, id);
     }
     // Writing to a text does not fail.
-    let _ = write!(text, ",\"seq\":{seq},");
+    let _ = write!(text, ",\"seq\":{seq},\"result\":");
     text
 }
 
@@ -222,7 +269,13 @@ impl LiveTask {
                         again = Some(Instant::now() + AGAIN);
                         continue;
                     }
-                    question.latest()
+                    let latest = question.latest();
+                    if latest.is_none() {
+                        // It has made room for the next one, which follows.
+                        again = None;
+                        continue;
+                    }
+                    latest
                 }
             };
             // The engine has stopped.
@@ -250,8 +303,9 @@ impl LiveTask {
         is_over
     }
 
-    async fn body(&self, answer: &LiveAnswer) -> Result<LiveBody, Problem> {
+    async fn body(&self, answer: &Arc<LiveAnswer>) -> Result<KeptBody, Problem> {
         let evaluated = answer.outcome.clone()?;
+        let of_engine = Arc::clone(&evaluated.result);
         let (position, as_of) = (evaluated.position.clone(), evaluated.as_of);
         let LiveAnswers { at_work, looking_up, .. } = &self.app.live;
         let asked = self.asked.again();
@@ -266,10 +320,17 @@ impl LiveTask {
         let warnings = &complete.evaluated.warnings;
         let lacks_names = warnings.iter().any(|warning| warning.code == enrich::UNAVAILABLE);
         let (complete, tag) = complete.tagged(None).await?;
-        let text = complete.into_members(answer.woken).await?;
-        let held = self.take(text.len() as u64)?;
-        let members = Bytes::from_owner(HeldText { text, _held: held });
-        Ok(LiveBody { tag, members, position, as_of, lacks_names })
+        let (result, rest) = complete.into_update(answer.woken).await?;
+        let is_engines = Arc::ptr_eq(&result, &of_engine);
+        let own = rest.len() + if is_engines { 0 } else { result.len() };
+        let held = Arc::new(self.take(own as u64)?);
+        let rest = Bytes::from_owner(HeldText { text: rest, _held: Arc::clone(&held) });
+        let result = if is_engines {
+            KeptResult::OfEngine(Arc::downgrade(answer))
+        } else {
+            KeptResult::Own(Bytes::from_owner(HeldText { text: result, _held: held }))
+        };
+        Ok(KeptBody { tag, result, rest, position, as_of, lacks_names })
     }
 
     /// Memory for the next text; where there is no room beside the one before, in its place.
@@ -305,13 +366,26 @@ impl Drop for LiveTask {
 }
 
 /// A text that holds its memory until the last who sends it is done.
-struct HeldText {
-    text: String,
-    _held: Held,
+struct HeldText<T> {
+    text: T,
+    _held: Arc<Held>,
 }
 
-impl AsRef<[u8]> for HeldText {
+impl<T: AsRef<str>> AsRef<[u8]> for HeldText<T> {
     fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
+        self.text.as_ref().as_bytes()
+    }
+}
+
+/// The result of an answer of the engine, whose memory the engine counts.
+struct EngineText(Arc<LiveAnswer>);
+
+impl AsRef<[u8]> for EngineText {
+    fn as_ref(&self) -> &[u8] {
+        match &self.0.outcome {
+            Ok(answer) => answer.result.as_bytes(),
+            // None is made of it.
+            Err(_) => &[],
+        }
     }
 }

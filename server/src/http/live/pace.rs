@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 /// What a subscriber is told.
 pub(crate) enum PacedUpdate {
     /// An answer, with its number from 1 on.
-    Answer { seq: u64, body: Arc<LiveBody> },
+    Answer { seq: u64, body: LiveBody },
     /// Why there is none now; told again only if there is another reason.
     Refused(Arc<Problem>),
 }
@@ -62,11 +62,11 @@ impl PacedUpdates {
         }
     }
 
-    fn answer(&mut self, body: Arc<LiveBody>) -> Option<PacedUpdate> {
-        if self.known.as_ref() == Some(&body.tag) {
+    fn answer(&mut self, body: LiveBody) -> Option<PacedUpdate> {
+        if self.known.as_ref() == Some(body.tag()) {
             return None;
         }
-        (self.known, self.refused) = (Some(body.tag.clone()), None);
+        (self.known, self.refused) = (Some(body.tag().clone()), None);
         self.seq += 1;
         Some(PacedUpdate::Answer { seq: self.seq, body })
     }

@@ -85,7 +85,7 @@ impl Fake {
             }]),
             status: Mutex::new(status()),
             states: Mutex::new(MetricState::Active),
-            feed: Feed::new(&Arc::new(Share::new(FEED))),
+            feed: Feed::new(&Arc::new(Share::new(FEED)), &Arc::new(Share::new(FEED))),
             since: Mutex::default(),
             watched: Mutex::default(),
         })
@@ -106,7 +106,7 @@ impl Fake {
 
     fn publish(&self, request: &WatchRequest, publisher: &LivePublisher) {
         let outcome = self.watched_outcome(request);
-        publisher.publish(Arc::new(LiveAnswer { number: 1, outcome, woken: Instant::now() }));
+        publisher.publish(Arc::new(LiveAnswer::new(1, outcome, Instant::now())));
     }
 
     fn watched_outcome(&self, request: &WatchRequest) -> Result<Evaluated, EvaluateError> {

@@ -1,15 +1,21 @@
 //! What `/api/status` says of an engine and of the server itself.
 
-use super::fake::World;
+use super::fake::{Listening, World};
+use super::live::{greeted, next};
+use super::subscriptions::refused;
 use crate::http::Limits;
 use axum::body::Body;
 use axum::http::Request;
+use futures_util::SinkExt;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tally_engine::engine::{
-    Check, CommitStatus, Cost, EventRate, MemoryUse, MetricState, MetricStatus, PartitionOwner,
-    PartitionStatus,
+    Check, CommitStatus, Cost, EvaluateError, EventRate, MemoryUse, MetricState, MetricStatus,
+    PartitionOwner, PartitionStatus,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
 fn partition(partition: u32, owner: Option<PartitionOwner>) -> PartitionStatus {
     PartitionStatus {
@@ -160,4 +166,45 @@ async fn limits_that_were_reached_are_counted_and_wrong_requests_are_not() {
         status["limits_hit"],
         json!([{"code": "overloaded", "count": 2}, {"code": "uri_too_long", "count": 1}])
     );
+}
+
+/// What the server says of itself.
+async fn status_of(server: &Listening) -> Value {
+    let request = b"GET /api/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let answer = server.exchange(request).await;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
+    serde_json::from_str(body).unwrap_or_else(|fault| panic!("{fault}: {answer}"))
+}
+
+#[tokio::test]
+async fn limits_that_are_told_on_sockets_and_streams_are_counted_too() {
+    let mut world = World::new(Limits { subscriptions: 1, ..Limits::default() }).await;
+    world.fake.answers(|_| Err(EvaluateError::Overloaded("there is no room".into())));
+    let server = world.listen().await;
+    let mut socket = greeted(&server, "/ws?events=none").await;
+    let subscribe =
+        |id: &str| json!({"type": "subscribe", "id": id, "metric": "event_frequencies"});
+    assert_eq!(refused(&mut socket, &subscribe("a")).await.0, "overloaded");
+    assert_eq!(refused(&mut socket, &subscribe("b")).await.0, "too_many_subscriptions");
+    let ends = json!({"type": "unsubscribe", "id": "b"});
+    assert_eq!(refused(&mut socket, &ends).await.0, "unknown_id");
+    socket.send(Message::text("y".repeat(4_097))).await.unwrap();
+    assert_eq!(next(&mut socket).await["code"], "message_too_large");
+    let mut stream = server.connect().await;
+    let request = b"GET /api/metrics/event_frequencies/stream HTTP/1.0\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut told = String::new();
+    while !told.contains("\"overloaded\"") {
+        let mut read = [0; 1024];
+        let count = timeout(Duration::from_secs(10), stream.read(&mut read)).await.unwrap();
+        let count = count.unwrap();
+        assert!(count > 0, "it ends after {told}");
+        told.push_str(&String::from_utf8_lossy(&read[..count]));
+    }
+    let expected = json!([
+        {"code": "message_too_large", "count": 1},
+        {"code": "overloaded", "count": 2},
+        {"code": "too_many_subscriptions", "count": 1},
+    ]);
+    assert_eq!(status_of(&server).await["limits_hit"], expected);
 }

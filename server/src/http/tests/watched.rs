@@ -4,7 +4,7 @@ use super::enrich::counting_for;
 use super::fake::{World, evaluated};
 use super::live::{Socket, greeted, next};
 use super::subscriptions::{heard, refused, say};
-use crate::http::live::{LiveAnswers, LiveHandle, PacedUpdate, PacedUpdates};
+use crate::http::live::{LiveAnswers, LiveBody, LiveHandle, PacedUpdate, PacedUpdates};
 use crate::http::{Limits, metric_request};
 use futures_util::FutureExt;
 use serde_json::{Value, json};
@@ -54,13 +54,15 @@ fn watch(world: &World, params: &str, names: bool) -> LiveHandle {
     LiveAnswers::watch(world.app(), &asked, Duration::ZERO).unwrap()
 }
 
-/// What is told next, as text: the members of an answer, or a code.
+fn text(body: &LiveBody) -> String {
+    String::from_utf8([&**body.result(), &**body.rest()].concat()).unwrap()
+}
+
+/// What is told next, as text: the result of an answer and what follows it, or a code.
 async fn told(updates: &mut PacedUpdates) -> (u64, String) {
     let update = timeout(LONG, updates.next()).await.expect("an update comes").unwrap();
     match update {
-        PacedUpdate::Answer { seq, body } => {
-            (seq, String::from_utf8(body.members.to_vec()).unwrap())
-        }
+        PacedUpdate::Answer { seq, body } => (seq, text(&body)),
         PacedUpdate::Refused(problem) => (0, problem.code().to_owned()),
     }
 }
@@ -216,8 +218,8 @@ async fn all_who_watch_a_question_share_one_text_and_the_last_ends_it() {
     for handle in &mut all {
         loop {
             let body = timeout(LONG, handle.changed()).await.unwrap().unwrap().unwrap();
-            if String::from_utf8_lossy(&body.members).contains("\"total\": 2") {
-                texts.push(body.members.as_ptr());
+            if text(&body).contains("\"total\": 2") {
+                texts.push((body.result().as_ptr(), body.rest().as_ptr()));
                 break;
             }
         }
@@ -277,19 +279,55 @@ async fn where_there_is_no_room_it_is_told_and_tried_again() {
 async fn a_text_finds_room_in_the_place_of_the_one_before() {
     let share = Arc::new(Share::new(1_200));
     let world = World::new(Limits { watched: Arc::clone(&share), ..Limits::default() }).await;
+    let schema = json!({"type": "object", "properties": {"user_id": {"x-tally-id": "user"}}});
     let shows = |letter: &str| {
-        let result = format!("\"{}\"", letter.repeat(600));
-        world.fake.answers(move |_| Ok(evaluated(&result, json!({}))));
+        let (result, schema) =
+            (format!("{{\"user_id\":1,\"x\":\"{}\"}}", letter.repeat(600)), schema.clone());
+        world.fake.answers(move |_| Ok(evaluated(&result, schema.clone())));
         world.fake.changed();
     };
     shows("a");
-    let mut updates = PacedUpdates::new(watch(&world, "{}", false), Duration::ZERO);
+    // With names it is another text than the engine's.
+    let mut updates = PacedUpdates::new(watch(&world, "{}", true), Duration::ZERO);
     for (seq, letter) in [(1, "a"), (2, "b"), (3, "c")] {
         shows(letter);
         let (number, text) = told(&mut updates).await;
         assert!(number == seq && text.contains(&letter.repeat(600)), "{number} {text}");
+        assert!(text.contains("\"Ada\""), "{text}");
     }
     assert!(share.used() > 600);
+}
+
+#[tokio::test]
+async fn a_result_is_the_engines_text_and_is_held_while_somebody_sends_it() {
+    let share = Arc::new(Share::new(600));
+    let world = World::new(Limits { watched: Arc::clone(&share), ..Limits::default() }).await;
+    let shows = |letter: &str| {
+        let answer = evaluated(&format!("\"{}\"", letter.repeat(100_000)), json!({}));
+        let shown = answer.clone();
+        world.fake.answers(move |_| Ok(shown.clone()));
+        world.fake.changed();
+        answer.result
+    };
+    let engines = shows("a");
+    let mut updates = PacedUpdates::new(watch(&world, "{}", false), Duration::ZERO);
+    let update = timeout(LONG, updates.next()).await.unwrap();
+    let Some(PacedUpdate::Answer { body, .. }) = update else { panic!("no answer") };
+    assert_eq!(body.result().as_ptr(), engines.as_ptr());
+    assert!(share.used() < 600, "only what is around it is kept here");
+    // Who sends it still has it when the engine has another one, and nobody else.
+    let newer = shows("b");
+    assert!(told(&mut updates).await.1.starts_with(&*newer));
+    assert_eq!(&**body.result(), engines.as_bytes());
+    assert_eq!(Arc::strong_count(&engines), 2);
+    drop(body);
+    assert_eq!(Arc::strong_count(&engines), 1);
+    // Who comes while the next one is not ready yet waits for it.
+    let newest = shows("c");
+    let mut late = PacedUpdates::new(watch(&world, "{}", false), Duration::ZERO);
+    assert!(late.next().now_or_never().is_none());
+    let (seq, text) = told(&mut late).await;
+    assert!(seq == 1 && text.starts_with(&*newest), "{seq}");
 }
 
 /// Answers with a user, whose name is in the catalogue.

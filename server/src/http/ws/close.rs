@@ -54,6 +54,13 @@ pub(super) struct Close {
     detail: &'static str,
 }
 
+impl Close {
+    /// What the client is told before the close, if it is an error.
+    pub(super) fn error(&self) -> Option<Code> {
+        self.error
+    }
+}
+
 /// Why a session ends.
 pub(super) enum End {
     /// With a close frame.

@@ -97,6 +97,11 @@ impl MessageFault {
         }
     }
 
+    /// The stable word for it.
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
     /// As it is sent.
     pub(super) fn message(&self) -> String {
         error_message(self.id.as_deref(), &self.code, &self.detail, &self.errors)

@@ -1,17 +1,17 @@
 //! `/ws`: every new event from now on, subscriptions, and what changes with plugins.
 //!
 //! Here is the way from a request to a socket; `session` serves it. What clients say is read in
-//! `messages`, what they listen to and watch waits in `subscriptions`, `update_frames` has the form
-//! of updates, `notices` tells them of plugins, and `close` has the ends. A slow client costs others
+//! `messages`, what they listen to and watch waits in `subscriptions`, `frames` writes what they are
+//! sent, `notices` tells them of plugins, and `close` has the ends. A slow client costs others
 //! nothing: listeners lose the oldest events and are told, of the answers to a question the newest
 //! wins, and nothing else waits for a socket but what is being written.
 
 mod close;
+mod frames;
 mod messages;
 mod notices;
 mod session;
 mod subscriptions;
-mod update_frames;
 
 pub(crate) use notices::PluginNotices;
 
@@ -35,8 +35,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 /// Most bytes of a message from a client.
 const LONGEST: usize = 4 * 1024;
 
-/// Most bytes that wait to be written to one socket.
-const WRITE_BUFFER: usize = 1024 * 1024;
+/// Most bytes of pongs, pings and what comes with a close that wait to be written to one socket.
+const WRITE_BUFFER: usize = 64 * 1024;
 
 /// Bytes that are read at a time.
 const READ_BUFFER: usize = 8 * 1024;
@@ -76,6 +76,7 @@ pub(crate) async fn upgrade(
                     .max_message_size(Some(LONGEST))
                     .max_frame_size(Some(LONGEST))
                     .read_buffer_size(READ_BUFFER)
+                    .write_buffer_size(0)
                     .max_write_buffer_size(WRITE_BUFFER);
                 let socket = WebSocketStream::from_raw_socket(
                     TokioIo::new(upgraded),

@@ -1,25 +1,26 @@
 //! One socket from its hello to its end: one task reads, writes and keeps time.
 //!
-//! While a write is blocked nothing is read, and listeners take nothing: what they miss is told. A
-//! client that sends more than [`Allowance`] allows is closed.
+//! While a write is blocked nothing is read, and listeners take nothing: what they miss is told. What
+//! subscriptions have by the time of a write goes out in it, and then they take more. A client that
+//! sends more than [`Allowance`] allows is closed.
 
 use super::close::{End, FAREWELL, GOING_AWAY, TOO_MANY, TOO_SLOW, close_socket, received_text};
+use super::frames::{OutgoingFrames, SharedText};
 use super::messages::{self, MessageFault, MetricTopic, Said, Topic};
 use super::notices::{NoticeListener, PluginNotices};
-use super::subscriptions::{Ready, ReadyItems, Subscriptions};
-use super::update_frames::update_frames;
+use super::subscriptions::{NextWait, Ready, ReadyItems, Subscriptions};
 use super::{AT_ONCE, PER_SECOND, Socket};
 use crate::http::codes::Code;
 use crate::http::error_message::problem_message;
-use crate::http::feed_messages::{failed_message, feed_message};
+use crate::http::feed_messages::{EVENT_END, event_head, failed_message, feed_message};
 use crate::http::json_members::push_text;
 use crate::http::live::{LiveAnswers, PacedUpdate, PacedUpdates, longest_way, update_head};
 use crate::http::{App, Phase, metric_request, wait_for_stop};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use tally_engine::engine::{FeedFilter, ReplayTurns};
+use tally_engine::engine::{FeedFilter, FeedItem, ReplayTurns};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -30,6 +31,8 @@ pub(super) struct Session {
     phase: watch::Receiver<Phase>,
     allowance: Allowance,
     subscriptions: Subscriptions,
+    /// What is written next.
+    outgoing: OutgoingFrames,
     replays: ReplayTurns,
     notices: NoticeListener,
 }
@@ -38,8 +41,8 @@ impl Session {
     pub(super) fn new(socket: Socket, app: Arc<App>, phase: watch::Receiver<Phase>) -> Session {
         let notices = PluginNotices::listen(&app);
         let (allowance, subscriptions) = (Allowance::new(), Subscriptions::default());
-        let replays = ReplayTurns::default();
-        Session { socket, app, phase, allowance, subscriptions, replays, notices }
+        let (outgoing, replays) = (OutgoingFrames::default(), ReplayTurns::default());
+        Session { socket, app, phase, allowance, subscriptions, outgoing, replays, notices }
     }
 
     /// Serves the socket to its end; `silent`: without the events of a bare connection.
@@ -48,22 +51,30 @@ impl Session {
             Err(end) => end,
             Ok(never) => match never {},
         };
-        let Session { mut socket, app, mut phase, subscriptions, notices, .. } = self;
+        let Session { mut socket, app, mut phase, subscriptions, mut outgoing, notices, .. } = self;
         // What it listened to is let go before the farewell.
         drop((subscriptions, notices));
-        // A peer that does not answer a close is dropped.
-        match end {
-            End::Gone => {}
-            End::Answer => drop(timeout(FAREWELL, socket.flush()).await),
-            // The client was slow, and has to read everything before the close first.
-            End::Close(TOO_SLOW) => {
-                let limit = app.limits.socket_write.max(FAREWELL);
-                tokio::select! {
-                    _ = timeout(limit, close_socket(&mut socket, TOO_SLOW)) => {}
-                    () = wait_for_stop(&mut phase) => {}
-                }
+        let close = match end {
+            End::Gone => return,
+            End::Answer => return drop(timeout(FAREWELL, socket.flush()).await),
+            End::Close(close) => close,
+        };
+        if let Some(code) = close.error() {
+            app.limits_hit.count(code.word());
+        }
+        let farewell = async {
+            if outgoing.finish_begun(socket.get_mut()).await.is_ok() {
+                close_socket(&mut socket, close).await;
             }
-            End::Close(close) => drop(timeout(FAREWELL, close_socket(&mut socket, close)).await),
+        };
+        // A peer that does not answer a close is dropped.
+        if close != TOO_SLOW {
+            return drop(timeout(FAREWELL, farewell).await);
+        }
+        // The client was slow, and has to read what it was sent before the close first.
+        tokio::select! {
+            _ = timeout(app.limits.socket_write.max(FAREWELL), farewell) => {}
+            () = wait_for_stop(&mut phase) => {}
         }
     }
 
@@ -115,7 +126,10 @@ impl Session {
     fn reply(&mut self, text: &str) -> Option<String> {
         match messages::parse(text).and_then(|said| self.follow(said)) {
             Ok(reply) => reply,
-            Err(fault) => Some(fault.message()),
+            Err(fault) => {
+                self.app.limits_hit.count(fault.code());
+                Some(fault.message())
+            }
         }
     }
 
@@ -171,76 +185,100 @@ impl Session {
         Ok(PacedUpdates::new(handle, min_interval))
     }
 
-    /// Sends what a subscription has, and lets it wait again.
-    async fn show(&mut self, ready: Ready) -> Result<(), End> {
+    /// Writes what subscriptions have, first this one and with it what others have by now, and lets
+    /// them wait again.
+    async fn show(&mut self, first: Ready) -> Result<(), End> {
+        let (mut shown, mut next, mut end) = (Vec::new(), Some(first), Ok(()));
+        while let Some(ready) = next.take() {
+            match self.queue(ready) {
+                Ok(goes_on) => shown.extend(goes_on),
+                Err(ends) => {
+                    end = Err(ends);
+                    break;
+                }
+            }
+            if self.outgoing.has_room() {
+                next = self.subscriptions.next().now_or_never();
+            }
+        }
+        self.write_out().await?;
+        shown.into_iter().for_each(|next| self.subscriptions.go_on(next));
+        end
+    }
+
+    /// Adds what a subscription has to what is written next. What it waits for then, if it goes on.
+    fn queue(&mut self, ready: Ready) -> Result<Option<NextWait>, End> {
         match ready {
-            Ready::Items(items) => self.show_items(items).await,
+            Ready::Items(items) => self.queue_items(items),
             Ready::Update { update: None, .. } => Err(End::Close(GOING_AWAY)),
             Ready::Update { id, updates, update: Some(update) } => {
-                self.show_update(&id, update).await?;
-                self.subscriptions.watch(id, updates);
-                Ok(())
+                self.queue_update(&id, &update);
+                Ok(Some(NextWait::Update(id, updates)))
             }
         }
     }
 
-    async fn show_update(&mut self, id: &str, update: PacedUpdate) -> Result<(), End> {
-        let (seq, body) = match update {
-            PacedUpdate::Answer { seq, body } => (seq, body),
-            PacedUpdate::Refused(problem) => {
-                return self.write(&[problem_message(Some(id), &problem)]).await;
+    fn queue_update(&mut self, id: &str, update: &PacedUpdate) {
+        match update {
+            PacedUpdate::Answer { seq, body } => {
+                let shared =
+                    [body.result(), body.rest()].map(|text| SharedText::Bytes(text.clone()));
+                self.outgoing.push(&update_head(Some(id), *seq), &shared, "");
             }
-        };
-        let (limit, socket) = (self.app.limits.socket_write, &mut self.socket);
-        let frames = update_frames(update_head(Some(id), seq), &body.members);
-        let parts = async {
-            // A slow socket that takes one part after the other is not blocked.
-            for frame in frames {
-                ended_write(timeout(limit, socket.feed(frame)).await)?;
+            PacedUpdate::Refused(problem) => {
+                self.app.limits_hit.count(problem.code());
+                self.outgoing.push_text(&problem_message(Some(id), problem));
+            }
+        }
+    }
+
+    fn queue_items(&mut self, ready: ReadyItems) -> Result<Option<NextWait>, End> {
+        let ReadyItems { id, listener, items, ended } = ready;
+        if ended {
+            let failed = id.filter(|_| listener.has_failed());
+            let id = failed.ok_or(End::Close(GOING_AWAY))?;
+            self.subscriptions.end(&id);
+            self.outgoing.push_text(&failed_message(Some(&id)));
+            return Ok(None);
+        }
+        let head = event_head(id.as_deref());
+        for item in items {
+            match item {
+                FeedItem::Event(event) => {
+                    self.outgoing.push(&head, &[SharedText::Event(event)], EVENT_END);
+                }
+                other => self.outgoing.push_text(&feed_message(id.as_deref(), &other)),
+            }
+        }
+        Ok(Some(NextWait::Items(id, listener)))
+    }
+
+    async fn write(&mut self, texts: &[String]) -> Result<(), End> {
+        texts.iter().for_each(|text| self.outgoing.push_text(text));
+        self.write_out().await
+    }
+
+    /// Writes all that waits; a socket that stays blocked, or takes too long for all of it, ends the
+    /// session.
+    async fn write_out(&mut self) -> Result<(), End> {
+        let Session { socket, app, phase, outgoing, .. } = self;
+        let limit = app.limits.socket_write;
+        let longest = longest_way(limit, outgoing.bytes());
+        let all = async {
+            // The protocol layer finishes what it has begun before frames are written past it.
+            ended_write(timeout(limit, socket.flush()).await)?;
+            while !outgoing.is_empty() {
+                // A slow socket that takes some time after time is not blocked.
+                ended_write(timeout(limit, outgoing.write_some(socket.get_mut())).await)?;
             }
             ended_write(timeout(limit, socket.flush()).await)
         };
-        // But it holds the text, and reads nothing meanwhile.
-        let longest = longest_way(limit, body.members.len());
+        // Nothing is read meanwhile, and texts are held.
         tokio::select! {
-            written = timeout(longest, parts) => written.unwrap_or(Err(End::Close(TOO_SLOW))),
-            () = wait_for_stop(&mut self.phase) => Err(End::Close(GOING_AWAY)),
+            biased;
+            written = timeout(longest, all) => written.unwrap_or(Err(End::Close(TOO_SLOW))),
+            () = wait_for_stop(phase) => Err(End::Close(GOING_AWAY)),
         }
-    }
-
-    async fn show_items(&mut self, ready: ReadyItems) -> Result<(), End> {
-        let ReadyItems { id, listener, items, ended } = ready;
-        if ended {
-            return match id.filter(|_| listener.has_failed()) {
-                Some(id) => {
-                    self.subscriptions.end(&id);
-                    self.write(&[failed_message(Some(&id))]).await
-                }
-                None => Err(End::Close(GOING_AWAY)),
-            };
-        }
-        let socket = &mut self.socket;
-        let written = timeout(self.app.limits.socket_write, async {
-            for item in &items {
-                socket.feed(Message::text(feed_message(id.as_deref(), item))).await?;
-            }
-            socket.flush().await
-        });
-        ended_write(written.await)?;
-        self.subscriptions.listen(id, listener);
-        Ok(())
-    }
-
-    /// Writes all and flushes once; a socket that stays blocked ends the session.
-    async fn write(&mut self, texts: &[String]) -> Result<(), End> {
-        let socket = &mut self.socket;
-        let written = timeout(self.app.limits.socket_write, async {
-            for text in texts {
-                socket.feed(Message::text(text.as_str())).await?;
-            }
-            socket.flush().await
-        });
-        ended_write(written.await)
     }
 
     async fn ping(&mut self) -> Result<(), End> {

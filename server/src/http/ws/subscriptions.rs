@@ -2,7 +2,8 @@
 //! to metrics by their ids.
 //!
 //! Each waits by itself for what it has to send; what is ready first comes first. One is out of here
-//! while its items or its update are written, so that it takes no more than the socket does.
+//! while its items or its update are written, so that it takes no more than the socket does, and
+//! comes back with [`Subscriptions::go_on`].
 
 use crate::http::live::{PacedUpdate, PacedUpdates};
 use futures_util::StreamExt;
@@ -30,18 +31,24 @@ pub(super) enum Ready {
     /// Of a metric.
     Update {
         id: Arc<str>,
-        /// Goes on with [`Subscriptions::watch`].
         updates: Box<PacedUpdates>,
         /// `None`: the engine has stopped.
         update: Option<PacedUpdate>,
     },
 }
 
+/// What a subscription waits for once that is written.
+pub(super) enum NextWait {
+    /// More items; without an id: of the bare connection.
+    Items(Option<Arc<str>>, FeedListener),
+    /// The next update.
+    Update(Arc<str>, Box<PacedUpdates>),
+}
+
 /// Items of the feed.
 pub(super) struct ReadyItems {
     /// Of the subscription; `None`: the bare connection's.
     pub(super) id: Option<Arc<str>>,
-    /// Goes on with [`Subscriptions::listen`].
     pub(super) listener: FeedListener,
     /// At least one, unless the feed has ended.
     pub(super) items: Vec<FeedItem>,
@@ -75,6 +82,14 @@ impl Subscriptions {
             let update = updates.next().await;
             Ready::Update { id, updates, update }
         });
+    }
+
+    /// Lets one wait again of which everything is written.
+    pub(super) fn go_on(&mut self, next: NextWait) {
+        match next {
+            NextWait::Items(id, listener) => self.listen(id, listener),
+            NextWait::Update(id, updates) => self.watch(id, updates),
+        }
     }
 
     fn wait(&mut self, id: Option<Arc<str>>, ready: impl Future<Output = Ready> + Send + 'static) {
@@ -135,7 +150,8 @@ mod tests {
 
     #[tokio::test]
     async fn subscriptions_are_ready_by_themselves_and_end_by_their_id() {
-        let feed = Feed::new(&Arc::new(Share::new(1 << 20)));
+        let share = || Arc::new(Share::new(1 << 20));
+        let feed = Feed::new(&share(), &share());
         let mut subscriptions = Subscriptions::default();
         assert!(subscriptions.next().now_or_never().is_none());
         for id in [None, Some("a"), Some("b")] {
@@ -149,7 +165,7 @@ mod tests {
             let ready = items(subscriptions.next().await);
             assert!(ready.items.len() == 1 && !ready.ended);
             ids.push(ready.id.clone());
-            subscriptions.listen(ready.id, ready.listener);
+            subscriptions.go_on(NextWait::Items(ready.id, ready.listener));
         }
         ids.sort();
         assert_eq!(ids, [None, Some("a".into()), Some("b".into())]);

@@ -50,7 +50,7 @@ impl World {
     /// With so many bytes of memory for the feed.
     fn new(share: u64, shared: bool) -> World {
         let log = Arc::new(MemoryLog::new(PARTITIONS, shared));
-        let feed = Feed::new(&Arc::new(Share::new(share)));
+        let feed = Feed::new(&Arc::new(Share::new(share)), &Arc::new(Share::new(1 << 40)));
         (0..PARTITIONS).for_each(|partition| feed.starts(partition, 0));
         let counting = || Counting { next: 0, window: DedupeWindow::new(WINDOW) };
         World {
@@ -370,7 +370,7 @@ fn a_listener_that_leaves_ends_its_replay_and_gives_its_place_back() {
     world.count(0, 2_000);
     let share = Arc::new(Share::new(1 << 20));
     let parts = replay_parts(&world.log, &share);
-    let (feed, places) = (Arc::new(Feed::new(&share)), Arc::new(Semaphore::new(1)));
+    let (feed, places) = (Arc::new(Feed::new(&share, &share)), Arc::new(Semaphore::new(1)));
     feed.starts(0, 2_000);
     let place = places.clone().try_acquire_owned().unwrap();
     let since = "0:0".parse().unwrap();
@@ -393,7 +393,7 @@ fn a_listener_that_leaves_ends_its_replay_and_gives_its_place_back() {
 fn a_panic_ends_a_replay_and_is_told_to_its_listener() {
     let world = World::new(1 << 20, false);
     let share = Arc::new(Share::new(1 << 20));
-    let (feed, places) = (Arc::new(Feed::new(&share)), Arc::new(Semaphore::new(1)));
+    let (feed, places) = (Arc::new(Feed::new(&share, &share)), Arc::new(Semaphore::new(1)));
     // The log in memory panics where a partition is read that it has not.
     feed.starts(9, 5);
     let parts = replay_parts(&world.log, &share);
