@@ -7,13 +7,26 @@
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use std::collections::BTreeMap;
 
-/// Describes every figure; call once a recorder is installed.
+/// Describes every figure, and begins to count at 0 what has no labels, so that the first one is
+/// seen to come; call once a recorder is installed.
 pub fn describe() {
     describe_events();
     describe_state();
     describe_plugins();
     describe_live();
+    COUNTERS.into_iter().for_each(|name| counter!(name).increment(0));
 }
+
+/// Counters without labels.
+const COUNTERS: [&str; 7] = [
+    "tally_events_total",
+    "tally_duplicates_total",
+    "tally_conflicts_total",
+    "tally_dead_letters_lost_total",
+    "tally_stalls_total",
+    "tally_live_evaluations_total",
+    "tally_live_unknown_total",
+];
 
 fn describe_events() {
     describe_counter!("tally_events_total", "Events counted.");
@@ -53,7 +66,7 @@ fn describe_state() {
     );
     describe_gauge!("tally_checkpoint_age_seconds", "Time since state was last made durable.");
     describe_gauge!(
-        "tally_metric_ns_per_event",
+        "tally_metric_seconds_per_event",
         "Time a metric takes per event, mean since start."
     );
     describe_gauge!("tally_metric_cells", "Cells that a metric holds.");
@@ -165,7 +178,7 @@ pub(crate) fn committed(now_ms: i64) {
 
 /// What a metric costs.
 pub(crate) fn cost(metric: &str, ns_per_event: f64, cells: u64, bytes: u64) {
-    gauge!("tally_metric_ns_per_event", "metric" => metric.to_owned()).set(ns_per_event);
+    gauge!("tally_metric_seconds_per_event", "metric" => metric.to_owned()).set(ns_per_event / 1e9);
     gauge!("tally_metric_cells", "metric" => metric.to_owned()).set(cells as f64);
     gauge!("tally_metric_bytes", "metric" => metric.to_owned()).set(bytes as f64);
 }

@@ -2,8 +2,10 @@
 //! no order.
 
 use super::document::join;
+use super::export::{FaultyPart, MOST_EXPORTS};
+use super::metric::{is_identifier, is_metric_name};
 use super::secret::{is_host, quoted};
-use super::{Config, HostName, MetricConfig, Origin, duration, url};
+use super::{Config, ExportConfig, HostName, MetricConfig, Origin, duration, url};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -17,6 +19,9 @@ pub(super) struct Complaint {
     pub(super) in_key: bool,
     /// One sentence without the key.
     pub(super) message: String,
+    /// The key whose lack is the fault. Where the file has it, it is of a type that is refused, and
+    /// that is said already.
+    pub(super) lacks: Option<String>,
 }
 
 /// librdkafka settings on which exactly-once counting rests; Tally sets them.
@@ -83,6 +88,7 @@ pub(super) fn check(config: &Config) -> Vec<Complaint> {
         };
         found.add(format!("server.allowed_origins[{n}]"), verdict.ok_or_else(fault));
     }
+    exports(&config.export, &mut found);
     if config.metrics.len() > MOST_METRICS {
         found.add_key(
             "metrics",
@@ -112,14 +118,25 @@ struct Found(Vec<Complaint>);
 impl Found {
     fn add(&mut self, key: impl Into<String>, verdict: Result<(), impl Display>) {
         if let Err(fault) = verdict {
-            self.0.push(Complaint { key: key.into(), in_key: false, message: fault.to_string() });
+            let message = fault.to_string();
+            self.0.push(Complaint { key: key.into(), in_key: false, message, lacks: None });
         }
     }
 
     fn add_key(&mut self, key: impl Into<String>, verdict: Result<(), String>) {
         if let Err(message) = verdict {
-            self.0.push(Complaint { key: key.into(), in_key: true, message });
+            self.0.push(Complaint { key: key.into(), in_key: true, message, lacks: None });
         }
+    }
+
+    /// The section lacks a key.
+    fn add_lack(&mut self, section: &str, key: &str, fault: &impl Display) {
+        self.0.push(Complaint {
+            key: section.to_owned(),
+            in_key: true,
+            message: fault.to_string(),
+            lacks: Some(join(section, key)),
+        });
     }
 }
 
@@ -284,22 +301,15 @@ fn json_pointer(pointer: &str) -> Result<(), String> {
 }
 
 fn event_type(name: &str) -> Result<(), String> {
-    identifier(name, 32).ok_or_else(|| {
+    is_identifier(name, 32).then_some(()).ok_or_else(|| {
         format!("{} is not an event type: a-z first, then a-z 0-9 _, at most 32", quoted(name))
     })
 }
 
 fn metric_name(name: &str) -> Result<(), String> {
-    identifier(name, 64).ok_or_else(|| {
+    is_metric_name(name).then_some(()).ok_or_else(|| {
         format!("{} is not a metric name: a-z first, then a-z 0-9 _, at most 64", quoted(name))
     })
-}
-
-fn identifier(name: &str, longest: usize) -> Option<()> {
-    let mut bytes = name.bytes();
-    let first = bytes.next()?.is_ascii_lowercase();
-    let rest = bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    (first && rest && name.len() <= longest).then_some(())
 }
 
 fn directory(path: &Path) -> Result<(), String> {
@@ -327,6 +337,33 @@ fn listen(text: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+fn exports(config: &ExportConfig, found: &mut Found) {
+    let count = config.prometheus.len();
+    if count > MOST_EXPORTS {
+        found.add_key(
+            "export.prometheus",
+            Err(format!("has {count} sections; at most {MOST_EXPORTS} are exported")),
+        );
+        return;
+    }
+    for (name, export) in &config.prometheus {
+        let path = join("export.prometheus", name);
+        for (part, fault) in export.faults(name) {
+            match part {
+                FaultyPart::Lacks(key) => found.add_lack(&path, key, &fault),
+                FaultyPart::Section => found.add_key(&path, Err(fault.to_string())),
+                FaultyPart::Key(key) => found.add(join(&path, key), Err(fault)),
+                FaultyPart::Label(label) => {
+                    found.add_key(join(&join(&path, "labels"), label), Err(fault.to_string()));
+                }
+                FaultyPart::Source(label) => {
+                    found.add(join(&join(&path, "labels"), label), Err(fault));
+                }
+            }
+        }
+    }
 }
 
 fn one_metric(name: &str, metric: &MetricConfig, found: &mut Found) {

@@ -9,7 +9,7 @@
 use super::expected::{choices, nearest, range, type_name, unknown, wrong_type};
 use super::fault::{Fault, LISTED, Quote, Text};
 use super::secret::{is_secret, quoted};
-use super::{Config, MetricConfig};
+use super::{Config, MetricConfig, PrometheusExport};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -63,16 +63,21 @@ pub(super) fn metric_template() -> Table {
     Table::try_from(named).unwrap_or_default()
 }
 
+/// The keys of `[export.prometheus.NAME]`.
+pub(super) fn export_template() -> Table {
+    Table::try_from(PrometheusExport::default()).unwrap_or_default()
+}
+
 /// Whether there is a key of that name somewhere.
 pub(super) fn is_known(name: &str) -> bool {
     fn among(name: &str, table: &Table) -> bool {
         let inside = |value: &Value| value.as_table().is_some_and(|inner| among(name, inner));
         table.iter().any(|(key, value)| key == name || inside(value))
     }
-    among(name, &template()) || among(name, &metric_template())
+    [template(), metric_template(), export_template()].iter().any(|table| among(name, table))
 }
 
-/// Tables and lists inside each other that a plugin's configuration may have.
+/// Tables and lists inside each other that what becomes JSON may have.
 const DEEPEST: usize = 32;
 
 /// More keys, and items of lists, than anybody writes: what is above it is not looked at.
@@ -106,11 +111,12 @@ pub(super) fn read(file: &Path, content: &str) -> Document {
         };
     }
     let (root, errors) = DeTable::parse_recoverable(content);
-    let (template, metric) = (template(), metric_template());
+    let (template, metric, export) = (template(), metric_template(), export_template());
     let mut reader = Reader {
         text,
         template: &template,
         metric: &metric,
+        export: &export,
         spans: HashMap::new(),
         faults: Vec::new(),
         more: 0,
@@ -132,6 +138,7 @@ struct Reader<'a> {
     text: Text<'a>,
     template: &'a Table,
     metric: &'a Table,
+    export: &'a Table,
     spans: HashMap<String, Spans>,
     faults: Vec<Fault>,
     more: usize,
@@ -198,15 +205,24 @@ impl Reader<'_> {
     ) -> Option<Value> {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         match (names.as_slice(), expected, value.get_ref()) {
-            (["metrics", _, "config"], _, DeValue::Table(table)) => {
-                self.free_table(table, path).map(Value::Table)
-            }
+            (
+                ["metrics", _, "config"] | ["export", "prometheus", _, "params"],
+                _,
+                DeValue::Table(table),
+            ) => self.free_table(table, path).map(Value::Table),
             (["metrics"], _, DeValue::Table(table)) => {
                 let metric = Value::Table(self.metric.clone());
                 Some(Value::Table(self.named(table, &metric, path)))
             }
+            (["export", "prometheus"], _, DeValue::Table(table)) => {
+                let export = Value::Table(self.export.clone());
+                Some(Value::Table(self.named(table, &export, path)))
+            }
             (
-                ["kafka", "settings"] | ["events", "aliases"] | ["metrics", _, "retention"],
+                ["kafka", "settings"]
+                | ["events", "aliases"]
+                | ["metrics", _, "retention"]
+                | ["export", "prometheus", _, "labels"],
                 _,
                 DeValue::Table(table),
             ) => Some(Value::Table(self.named(table, &Value::String(String::new()), path))),
@@ -284,7 +300,8 @@ impl Reader<'_> {
         }
     }
 
-    /// `[metrics.NAME.config]` belongs to the plugin: anything JSON can say.
+    /// `[metrics.NAME.config]` and the params of an export belong to a plugin: anything JSON can
+    /// say.
     fn free_table(&mut self, table: &DeTable<'_>, path: &mut Vec<String>) -> Option<Table> {
         let mut read = Some(Table::new());
         for (key, value) in table {
@@ -302,7 +319,7 @@ impl Reader<'_> {
     fn free(&mut self, value: &Spanned<DeValue<'_>>, path: &mut Vec<String>) -> Option<Value> {
         if path.len() > DEEPEST {
             self.wrong(value.span(), path, |_| {
-                format!("a plugin's configuration is at most {DEEPEST} tables deep")
+                format!("what a plugin gets is at most {DEEPEST} tables deep")
             });
             return None;
         }
@@ -322,7 +339,7 @@ impl Reader<'_> {
                 Ok(number) if number.is_finite() => Value::Float(number),
                 _ => {
                     self.wrong(value.span(), path, |key| {
-                        format!("{key} must be finite: plugins get their configuration as JSON")
+                        format!("{key} must be finite: plugins get it as JSON")
                     });
                     return None;
                 }
@@ -347,7 +364,8 @@ impl Reader<'_> {
 /// What may be quoted of a key that Tally knows. Free keys may hold anything.
 pub(super) fn quote<'a>(key: &str, spans: &'a Spans) -> Quote<'a> {
     let free = key.starts_with("kafka.settings.")
-        || key.starts_with("metrics.") && key.contains(".config.");
+        || key.starts_with("metrics.") && key.contains(".config.")
+        || key.starts_with("export.") && key.contains(".params.");
     let address = key.ends_with("url") || key == "kafka.brokers";
     if free || address || is_secret(key) {
         Quote::Key(&spans.key)

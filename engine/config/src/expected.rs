@@ -35,6 +35,7 @@ pub(super) fn range(key: &str) -> RangeInclusive<i64> {
         "live.questions" => 1..=1_000_000,
         "live.min_interval_ms" => 10..=60_000,
         "live.threads" => 1..=32,
+        key if key.starts_with("export.") && key.ends_with(".max_series") => 1..=10_000,
         // Some 10 GB at the default.
         key if key.starts_with("metrics.") && key.ends_with(".max_cells") => 1..=i64::MAX,
         _ => 0..=i64::from(u32::MAX),

@@ -6,6 +6,7 @@ mod document;
 pub mod duration;
 mod events;
 mod expected;
+mod export;
 pub mod fault;
 pub mod load;
 mod metric;
@@ -17,6 +18,7 @@ pub use address::{HostName, Origin};
 pub use check::own_kafka_setting;
 pub use document::join as document_key;
 pub use events::{EventTimeFault, EventsConfig, FieldsConfig, MAX_DEDUPE_WINDOW};
+pub use export::{ExportConfig, ExportFault, KEY_LABEL, PrometheusExport, path as export_path};
 pub use metric::{MetricConfig, Overflow, Promote};
 pub use secret::Secret;
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub live: LiveConfig,
     /// Bounds of memory.
     pub limits: LimitsConfig,
+    /// What is shown elsewhere of metrics.
+    pub export: ExportConfig,
     /// `[metrics.NAME]`.
     pub metrics: BTreeMap<String, MetricConfig>,
 }

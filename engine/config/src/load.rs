@@ -155,7 +155,9 @@ pub(super) fn merge(
 
     match Config::try_from_table(table) {
         Ok(mut config) => {
-            let complaints = check::check(&config);
+            let mut complaints = check::check(&config);
+            let has = |key: &String| origins.contains_key(key);
+            complaints.retain(|complaint| !complaint.lacks.as_ref().is_some_and(has));
             let listed = complaints.len().min(LISTED.saturating_sub(faults.len()));
             more += complaints.len() - listed;
             let text = file.map(|(path, content)| Text::new(path, content));
@@ -355,7 +357,8 @@ impl Loaded {
         }
         let in_key = at != key
             || matches!(self.spans.get(at), Some(spans) if spans.value.start < spans.key.start);
-        let complaint = check::Complaint { key: at.to_owned(), in_key, message: String::new() };
+        let complaint =
+            check::Complaint { key: at.to_owned(), in_key, message: String::new(), lacks: None };
         Fault { message, ..located(&complaint, &self.origins, &self.spans, text.as_ref()) }
     }
 

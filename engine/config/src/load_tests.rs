@@ -37,7 +37,7 @@ fn the_shipped_file_says_exactly_the_defaults_and_names_every_key() {
 }
 
 #[test]
-fn the_examples_in_the_shipped_file_hold_and_name_every_key_of_a_metric() {
+fn the_examples_in_the_shipped_file_hold_and_name_every_key_of_a_metric_and_an_export() {
     let uncommented: String = SHIPPED
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -52,6 +52,12 @@ fn the_examples_in_the_shipped_file_hold_and_name_every_key_of_a_metric() {
         assert!(
             loaded.origins.contains_key(&format!("metrics.top_brands.{key}")),
             "metrics.toml does not name metrics.NAME.{key}"
+        );
+    }
+    for key in document::export_template().keys() {
+        assert!(
+            loaded.origins.contains_key(&format!("export.prometheus.shop_events.{key}")),
+            "metrics.toml does not name export.prometheus.NAME.{key}"
         );
     }
 }
@@ -133,6 +139,38 @@ fn metric_sections_are_read() {
 }
 
 #[test]
+fn exports_are_read_and_shown() {
+    let file = "[export.prometheus.shop_events]\nmetric = \"event_frequencies\"\nrows = \"/by_type\"\n\
+                params = { window = \"1h\", weights = { view = 0.5 }, ids = [1, \"a\"] }\n\
+                labels = { type = \"@key\", product = \"/product_id\" }\nmax_series = 10000\nevery = \"1m\"\n";
+    let loaded = from(file).unwrap();
+    let export = &loaded.config.export.prometheus["shop_events"];
+    assert_eq!((export.metric.as_str(), export.rows.as_str()), ("event_frequencies", "/by_type"));
+    assert_eq!(export.params["weights"]["view"], Value::Float(0.5));
+    assert_eq!((export.labels["type"].as_str(), export.value.as_str()), ("@key", ""));
+    assert_eq!((export.max_series, export.every.as_str()), (10_000, "1m"));
+    let shown = |key: &str| {
+        let key = format!("export.prometheus.shop_events.{key}");
+        let setting = loaded.settings().into_iter().find(|setting| setting.key == key).unwrap();
+        (setting.value.unwrap(), setting.origin.to_string())
+    };
+    let text = |text: &str| Value::String(text.into());
+    assert_eq!(shown("labels.type"), (text("@key"), "metrics.toml:5:12".into()));
+    assert_eq!(shown("params.window"), (text("1h"), "metrics.toml:4:12".into()));
+    assert_eq!(shown("value"), (text(""), "default".into()));
+}
+
+#[test]
+fn only_so_many_exports_are_taken() {
+    let sections = |count: usize| -> String {
+        (0..count).map(|n| format!("[export.prometheus.x{n}]\nmetric = \"m\"\n")).collect()
+    };
+    assert_eq!(from(&sections(1_000)).unwrap().config.export.prometheus.len(), 1_000);
+    let refused = from(&sections(1_001)).unwrap_err().to_string();
+    assert!(refused.contains("has 1001 sections; at most 1000 are exported"), "{refused}");
+}
+
+#[test]
 fn secrets_are_neither_shown_nor_quoted() {
     let shown = from("[kafka.settings]\n\"sasl.password\" = \"hush\"\n").unwrap();
     let setting =
@@ -201,7 +239,7 @@ fn an_environment_variable_is_blamed_by_name() {
 const BROKEN: &[(&str, usize, usize, &str)] = &[
     ("brokers = \"a:1\"", 1, 1, "unknown key `brokers` at the top level; did you mean `kafka.brokers`?"),
     ("[kafak]\ntopic = \"x\"", 1, 2, "did you mean `kafka`?"),
-    ("[zzz]", 1, 2, "expected one of catalogue, events, kafka, limits, live, log, metrics, plugins, redis, server, source, store"),
+    ("[zzz]", 1, 2, "expected one of catalogue, events, export, kafka, limits, live, log, metrics, plugins, redis, server, source, store"),
     ("[kafka]\ntopik = \"x\"", 2, 1, "did you mean `topic`?"),
     ("[kafka]\nTopic = \"x\"", 2, 1, "did you mean `topic`?"),
     ("[events]\nuser_id = \"/u\"", 2, 1, "did you mean `events.fields.user_id`?"),
@@ -247,6 +285,22 @@ const BROKEN: &[(&str, usize, usize, &str)] = &[
     ("[live]\nquestions = 0", 2, 13, "from 1 to 1000000"),
     ("[live]\nmin_interval_ms = 9", 2, 19, "from 10 to 60000"),
     ("[live]\nthreads = 33", 2, 11, "from 1 to 32"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nmetrik = \"m\"", 3, 1, "unknown key `metrik` in [export.prometheus.x]; did you mean `metric`?"),
+    ("[export.prometheus.x]\nvalue = \"/total\"", 1, 20, "export.prometheus.x has no `metric`"),
+    ("[export.prometheus.tally_x]\nmetric = \"m\"", 1, 20, "begins with tally_"),
+    ("[export.prometheus.\"a:b\"]\nmetric = \"m\"", 1, 20, "\"a:b\" cannot be the name of a series"),
+    ("[export.prometheus.x]\nmetric = \"M\"", 2, 10, "export.prometheus.x.metric \"M\" is not a metric name"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nmax_series = 0", 3, 14, "from 1 to 10000"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nmax_series = 10001", 3, 14, "from 1 to 10000"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nevery = \"15\"", 3, 9, "is not a duration"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nevery = 15", 3, 9, "must be text in quotes"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nrows = \"a\"\nlabels = { a = \"@key\" }", 3, 8, "export.prometheus.x.rows \"a\": not a JSON pointer"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nlabels = { a = \"@key\" }", 3, 16, "has no key"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nlabels = { __a = \"/a\" }", 3, 12, "cannot be the name of a label"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nlabels = { a = 1 }", 3, 16, "must be text in quotes"),
+    ("[export.prometheus.x]\nmetric = \"m\"\nparams = { from = 2020-01-01 }", 3, 19, "put it in quotes"),
+    ("[export.prometheus]\nx = 1", 2, 5, "export.prometheus.x must be a table"),
+    ("[export.grafana.x]\nmetric = \"m\"", 1, 9, "unknown key `grafana` in [export]"),
     ("[metrics.Top]\nenabled = true", 1, 10, "is not a metric name"),
     ("[metrics.a]\nplugin = \"A\"", 2, 10, "is not a metric name"),
     ("[metrics.a.retention]\n5m = \"1h\"", 2, 1, "write one of \"1m\""),

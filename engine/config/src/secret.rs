@@ -111,6 +111,8 @@ fn without_user(text: &str) -> String {
     let scheme_end = text.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = text.split_at(scheme_end);
     match rest.rsplit_once('@') {
+        // There is no user.
+        Some(("", _)) => text.to_owned(),
         Some((_, place)) => format!("{scheme}{HIDDEN}@{place}"),
         None if scheme.is_empty() => text.to_owned(),
         None => {
@@ -187,6 +189,7 @@ mod tests {
             ("127.0.0.1:9092,b:9092", "127.0.0.1:9092,b:9092"),
             ("/user/id", "/user/id"),
             ("passes", "passes"),
+            ("@key", "@key"),
             ("", ""),
         ] {
             assert_eq!(masked(text), shown);

@@ -277,7 +277,7 @@ mod library {
             figures.run_upkeep();
             figures.render()
         };
-        let Config { server, limits, live, .. } = config;
+        let Config { server, limits, live, export, .. } = config;
         let origin_check = OriginCheck::new(&server.allowed_hosts, &server.allowed_origins);
         let connections =
             server.max_connections.min(descriptors::for_connections(descriptors::limit()));
@@ -294,7 +294,8 @@ mod library {
             watched: engine.budget().sockets.clone(),
             ..Limits::default()
         };
-        let parts = Parts { engine, catalogue, render: Arc::new(render), origin_check, limits };
+        let (render, exports) = (Arc::new(render), export.prometheus);
+        let parts = Parts { engine, catalogue, render, exports, origin_check, limits };
         let stop = async move {
             // An error means that the sender is gone, which is a stop too.
             let _ = closed.wait_for(|closed| *closed).await;

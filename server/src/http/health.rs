@@ -5,9 +5,9 @@
 //! while it is unavailable, and never makes the engine unready: metrics do not need it. So do other
 //! parts that questions do not need, such as writing to the log.
 
-use super::App;
 use super::codes::Code;
 use super::problem::Problem;
+use super::{App, export, figures};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -97,5 +97,7 @@ fn verbose_text(checks: Vec<Check>, health_error: Option<String>, last: &str) ->
 }
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (app.render)())
+    // The engine's, the server's, and what is exported: the last may be of any name.
+    let text = [(app.render)(), figures::text(&app), export::text(&app)].concat();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

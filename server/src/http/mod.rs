@@ -26,7 +26,10 @@ mod etag;
 mod event_filter;
 mod events;
 mod events_back;
+mod export;
+mod exposition;
 mod feed_messages;
+mod figures;
 mod health;
 mod id_annotations;
 mod json_members;
@@ -67,8 +70,10 @@ pub use server::{Bound, Drained, Server};
 pub use stored::stored_rows;
 
 use crate::catalogue::Catalogue;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tally_engine::config::PrometheusExport;
 use tally_engine::memory::Share;
 use tokio::sync::{Semaphore, watch};
 
@@ -83,6 +88,8 @@ pub struct Parts {
     pub catalogue: Arc<dyn Catalogue>,
     /// For `/metrics`.
     pub render: Render,
+    /// Answers that are shown in `/metrics`, by the name of the series.
+    pub exports: BTreeMap<String, PrometheusExport>,
     /// Which hosts and origins are answered.
     pub origin_check: OriginCheck,
     /// Bounds.
@@ -229,6 +236,7 @@ struct App {
     annotations: id_annotations::AnnotationCache,
     replies: reply_cache::ReplyCache,
     live: live::LiveAnswers,
+    exports: export::Exports,
     redactor: redact_paths::PathRedactor,
     position_waits: Arc<wait_for_position::PositionWaits>,
     limits_hit: refusals::LimitsHit,
@@ -247,7 +255,7 @@ struct App {
 
 impl App {
     fn new(parts: Parts) -> Arc<App> {
-        let Parts { engine, catalogue, render, origin_check, limits } = parts;
+        let Parts { engine, catalogue, render, exports, origin_check, limits } = parts;
         let permits = |permits: usize| Arc::new(Semaphore::new(permits));
         let position_waits = wait_for_position::PositionWaits::new(&engine);
         Arc::new(App {
@@ -258,6 +266,7 @@ impl App {
             annotations: id_annotations::AnnotationCache::default(),
             replies: reply_cache::ReplyCache::new(limits.kept_replies),
             live: live::LiveAnswers::default(),
+            exports: export::Exports::new(&exports),
             redactor: redact_paths::PathRedactor::new(),
             position_waits,
             limits_hit: refusals::LimitsHit::default(),

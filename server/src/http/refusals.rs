@@ -32,10 +32,14 @@ impl LimitsHit {
         }
     }
 
+    /// How often each limit was reached, by code.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CODES.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
     /// The limits that were reached, by code, and how often.
     pub(crate) fn reached(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        CODES.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
+        self.counts().filter(|(_, count)| *count > 0).collect()
     }
 }
 

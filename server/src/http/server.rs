@@ -7,7 +7,7 @@
 use super::connection::{Connection, ConnectionSlots, NoTimer, TimedStream};
 use super::listener::{self, Accepted, ListenError, Listener, Stream};
 use super::routes::Routes;
-use super::{App, Parts, Phase, middleware};
+use super::{App, Parts, Phase, export, middleware};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -72,6 +72,7 @@ impl Bound {
     /// closes WebSockets with 1001, all within [`super::Limits::drain`].
     pub async fn serve(self, parts: Parts, stop: impl Future<Output = ()>) -> Drained {
         let app = App::new(parts);
+        export::start(&app);
         let routes = Routes::new(&app);
         let slots = ConnectionSlots::new(&app.limits);
         let mut stop = pin!(stop);

@@ -3,7 +3,7 @@
 use super::none;
 use super::reading::{read, root};
 use std::collections::BTreeSet;
-use tally_engine::config::{Config, MetricConfig};
+use tally_engine::config::{Config, MetricConfig, PrometheusExport};
 
 /// Key, file, test. A new key gets a line here, with the test that shows what it does.
 #[rustfmt::skip]
@@ -63,6 +63,13 @@ const EFFECTS: &[(&str, &str, &str)] = &[
     ("live.questions", "engine/src/engine/live/live_tests.rs", "so_many_questions_are_watched_and_no_more"),
     ("live.min_interval_ms", "engine/src/engine/live/live_tests.rs", "nobody_is_told_more_often_than_min_interval_ms"),
     ("live.threads", "tests/tests/system/configuration/effects.rs", "so_many_threads_evaluate_what_is_watched"),
+    ("export.prometheus.NAME.metric", "tests/tests/system/prometheus.rs", "prometheus_reads_what_is_exported_and_its_alerts_fire"),
+    ("export.prometheus.NAME.params", "server/src/http/tests/export.rs", "an_export_watches_one_question_and_a_scrape_evaluates_nothing"),
+    ("export.prometheus.NAME.rows", "server/src/http/export/rows.rs", "objects_arrays_and_the_result_itself_have_rows"),
+    ("export.prometheus.NAME.value", "server/src/http/export/rows.rs", "objects_arrays_and_the_result_itself_have_rows"),
+    ("export.prometheus.NAME.labels", "server/src/http/export/rows.rs", "objects_arrays_and_the_result_itself_have_rows"),
+    ("export.prometheus.NAME.max_series", "server/src/http/tests/export.rs", "what_is_left_out_is_told"),
+    ("export.prometheus.NAME.every", "server/src/http/tests/export.rs", "an_export_watches_one_question_and_a_scrape_evaluates_nothing"),
     ("metrics.NAME.enabled", "tests/tests/system/plugins.rs", "one_file_serves_several_metrics_and_sections_are_obeyed"),
     ("metrics.NAME.plugin", "tests/tests/system/plugins.rs", "one_file_serves_several_metrics_and_sections_are_obeyed"),
     ("metrics.NAME.config", "tests/tests/system/plugins.rs", "counts_is_a_metric_without_code"),
@@ -91,6 +98,9 @@ fn each_key_of_the_configuration_has_a_test_that_shows_its_effect() {
     let metric = MetricConfig { plugin: Some(String::new()), ..MetricConfig::default() };
     leaves(&toml::Table::try_from(metric).unwrap(), "metrics.NAME", &mut keys);
     keys.remove("metrics");
+    let export = toml::Table::try_from(PrometheusExport::default()).unwrap();
+    leaves(&export, "export.prometheus.NAME", &mut keys);
+    keys.remove("export.prometheus");
     let mut faults = Vec::new();
     for key in keys.iter().filter(|key| !EFFECTS.iter().any(|(named, ..)| named == key)) {
         faults.push(format!(

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use tally_engine::config::{Config, MetricConfig};
+use tally_engine::config::{Config, MetricConfig, PrometheusExport};
 use tally_tests::disk::Disk;
 use tally_tests::folder::{self, drop_in, until_state};
 use tally_tests::tally::{Home, binary};
@@ -80,6 +80,9 @@ fn keys() -> BTreeSet<String> {
     let metric = MetricConfig { plugin: Some(String::new()), ..MetricConfig::default() };
     leaves(&toml::Table::try_from(metric).unwrap(), "metrics.x", &mut found);
     found.remove("metrics");
+    let export = toml::Table::try_from(PrometheusExport::default()).unwrap();
+    leaves(&export, "export.prometheus.x", &mut found);
+    found.remove("export.prometheus");
     found
 }
 
@@ -150,6 +153,13 @@ const BAD: &[(&str, &[&str])] = &[
     ("live.questions", &["0", "\"many\"", "1000001"]),
     ("live.min_interval_ms", &["9", "\"50ms\"", "60001"]),
     ("live.threads", &["0", "33", "\"two\""]),
+    ("export.prometheus.x.metric", &["\"M\"", "7"]),
+    ("export.prometheus.x.params", &["from = 2020-01-01", "x = inf", "x = 99999999999999999999"]),
+    ("export.prometheus.x.rows", &["\"a\"", "\"/~2\"", "7"]),
+    ("export.prometheus.x.value", &["\"a\"", "\"/~2\"", "7"]),
+    ("export.prometheus.x.labels", &["a = \"x\"", "a = \"@key\"", "__a = \"/a\"", "\"a-b\" = \"/a\"", "a = 7"]),
+    ("export.prometheus.x.max_series", &["0", "10001", "\"all\""]),
+    ("export.prometheus.x.every", &["\"15\"", "\"0s\"", "\"2d\"", "15"]),
     ("metrics.x.enabled", &["\"no\"", "0"]),
     ("metrics.x.plugin", &["\"Counts\"", "\"\"", "7"]),
     ("metrics.x.config", &["since = 2020-01-01", "x = inf", "x = 99999999999999999999"]),
@@ -162,15 +172,28 @@ const BAD: &[(&str, &[&str])] = &[
 ];
 
 /// Tables whose entries the user names.
-const FREE: [&str; 4] =
-    ["kafka.settings", "events.aliases", "metrics.x.config", "metrics.x.retention"];
+const FREE: [&str; 6] = [
+    "kafka.settings",
+    "events.aliases",
+    "metrics.x.config",
+    "metrics.x.retention",
+    "export.prometheus.x.params",
+    "export.prometheus.x.labels",
+];
 
 fn file(key: &str, value: &str) -> String {
     let (table, name) = key.rsplit_once('.').unwrap();
+    // What an export cannot be without.
+    let more = match (table, name) {
+        ("export.prometheus.x", "params" | "labels") => "[export.prometheus.x]\nmetric = \"m\"\n",
+        ("export.prometheus.x", "metric") => "",
+        ("export.prometheus.x", _) => "metric = \"m\"\nlabels = { a = \"/a\" }\n",
+        _ => "",
+    };
     if FREE.contains(&key) {
-        format!("[{key}]\n{value}\n")
+        format!("[{key}]\n{value}\n{more}")
     } else {
-        format!("[{table}]\n{name} = {value}\n")
+        format!("[{table}]\n{name} = {value}\n{more}")
     }
 }
 

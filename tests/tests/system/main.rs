@@ -32,6 +32,7 @@ mod memory;
 mod place;
 mod plugins;
 mod postgres;
+mod prometheus;
 mod purge;
 mod reloads;
 mod sources;

@@ -12,10 +12,11 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_engine::config::{EventsConfig, StoreKind};
+use tally_engine::config::{EventsConfig, PrometheusExport, StoreKind};
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, CommitStatus, Cost as MetricCost, EngineStatus,
@@ -476,11 +477,28 @@ impl World {
         folder: tempfile::TempDir,
         limits: Limits,
     ) -> World {
+        World::exporting(catalogue, folder, limits, &BTreeMap::new())
+    }
+
+    /// With an empty catalogue, and these `[export.prometheus.NAME]`, which nothing watches yet.
+    pub(super) fn of_exports(limits: Limits, exports: &str) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = Embedded::open(&folder.path().join("catalogue.db")).unwrap();
+        World::exporting(Arc::new(catalogue), folder, limits, &toml::from_str(exports).unwrap())
+    }
+
+    fn exporting(
+        catalogue: Arc<dyn Catalogue>,
+        folder: tempfile::TempDir,
+        limits: Limits,
+        exports: &BTreeMap<String, PrometheusExport>,
+    ) -> World {
         let fake = Fake::new();
         let parts = || Parts {
             engine: Arc::clone(&fake) as Arc<dyn EngineApi>,
             catalogue: Arc::clone(&catalogue),
             render: Arc::new(|| "tally_up 1\n".to_owned()),
+            exports: exports.clone(),
             origin_check: OriginCheck::new(
                 &["tally.example".into()],
                 &["https://shop.example".into()],

@@ -5,6 +5,7 @@ mod batch;
 mod enrich;
 mod errors;
 mod events_back;
+mod export;
 mod fake;
 mod held;
 mod live;
