@@ -1,11 +1,17 @@
 //! Dead letters: records that were refused, with the reason and the bytes, so that nothing is
 //! dropped in silence.
 //!
-//! [`DeadLetters`] keeps the newest in the embedded database and counts all of them by reason. It
-//! does not decide what is refused and never interprets the bytes.
+//! [`DeadLetters`] keeps the newest in the embedded database and counts all of them by reason;
+//! beside them it keeps which were sent to the log again (`replay_marks`). It does not decide what
+//! is refused and never interprets the bytes.
+
+mod replay_marks;
+
+pub use replay_marks::{LetterPage, ReplayNotes};
 
 use crate::config::Durability;
 use crate::database::{Database, DatabaseError, Keyspace, ReadFault, Shape};
+use crate::event::{Record, RecordPlace};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -14,6 +20,11 @@ use std::collections::{BTreeMap, HashSet};
 pub const WHOLE: usize = 64 << 10;
 /// How much is kept of one that is longer.
 pub const PART: usize = 1 << 10;
+
+/// Reasons that begin so are no verdict on a record: a metric's own code failed on an event.
+pub const PLUGIN_FAILED: &str = "plugin_failed:";
+/// No verdict on a record, either: the engine's own work on an event failed.
+pub const INTERNAL_ERROR: &str = "internal_error";
 
 /// A refused record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +45,15 @@ pub struct DeadLetter {
     pub bytes: Box<[u8]>,
     /// Length of the whole payload, bytes.
     pub length: u64,
+    /// Where the record was that this one is a copy of, if it was sent again.
+    pub origin: Option<Box<str>>,
 }
 
 /// Stored form: this byte, then partition (4), offset (8), timestamp (8), length (8), hash (32),
 /// lengths of reason (2) and topic (2), all big-endian; then reason, topic, bytes to the end.
 const FORMAT: u8 = 1;
+/// The same with an origin: before the bytes stand its length (2) and the origin.
+const OF_COPY: u8 = 2;
 const HEAD: usize = 65;
 
 impl DeadLetter {
@@ -63,13 +78,29 @@ impl DeadLetter {
             sha256: Sha256::digest(payload).into(),
             bytes: kept.into(),
             length: payload.len() as u64,
+            origin: None,
         }
+    }
+
+    /// A letter of a record.
+    #[must_use]
+    pub fn of(reason: &str, topic: &str, partition: u32, record: &Record<'_>) -> DeadLetter {
+        let Record { offset, timestamp_ms, payload, replayed } = *record;
+        let letter = DeadLetter::new(reason, topic, partition, offset, timestamp_ms, payload);
+        DeadLetter { origin: replayed.map(|of| of.origin.into()), ..letter }
+    }
+
+    /// Where its record was.
+    #[must_use]
+    pub fn place(&self) -> RecordPlace<'_> {
+        RecordPlace { topic: &self.topic, partition: self.partition, offset: self.offset }
     }
 
     /// Memory it takes, bytes, about.
     #[must_use]
     pub fn size(&self) -> usize {
-        size_of::<DeadLetter>() + self.reason.len() + self.topic.len() + self.bytes.len()
+        let origin = self.origin.as_ref().map_or(0, |origin| origin.len());
+        size_of::<DeadLetter>() + self.reason.len() + self.topic.len() + self.bytes.len() + origin
     }
 
     /// The stored form. Reason and topic beyond 65,535 bytes (Kafka allows 249) are cut.
@@ -78,7 +109,7 @@ impl DeadLetter {
         let cut = |text: &str| text.len().min(usize::from(u16::MAX)) as u16;
         let (reason, topic) = (cut(&self.reason), cut(&self.topic));
         let mut out = Vec::with_capacity(HEAD + self.size());
-        out.push(FORMAT);
+        out.push(if self.origin.is_some() { OF_COPY } else { FORMAT });
         out.extend_from_slice(&self.partition.to_be_bytes());
         out.extend_from_slice(&self.offset.to_be_bytes());
         out.extend_from_slice(&self.timestamp_ms.to_be_bytes());
@@ -88,6 +119,11 @@ impl DeadLetter {
         out.extend_from_slice(&topic.to_be_bytes());
         out.extend_from_slice(&self.reason.as_bytes()[..usize::from(reason)]);
         out.extend_from_slice(&self.topic.as_bytes()[..usize::from(topic)]);
+        if let Some(origin) = &self.origin {
+            let length = cut(origin);
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(&origin.as_bytes()[..usize::from(length)]);
+        }
         out.extend_from_slice(&self.bytes);
         out
     }
@@ -96,7 +132,7 @@ impl DeadLetter {
     #[must_use]
     pub fn decode(stored: &[u8]) -> Option<DeadLetter> {
         let mut rest = stored;
-        let [FORMAT] = take(&mut rest)? else { return None };
+        let [format @ (FORMAT | OF_COPY)] = take(&mut rest)? else { return None };
         let partition = u32::from_be_bytes(take(&mut rest)?);
         let offset = u64::from_be_bytes(take(&mut rest)?);
         let timestamp_ms = i64::from_be_bytes(take(&mut rest)?);
@@ -105,8 +141,14 @@ impl DeadLetter {
         let reason = usize::from(u16::from_be_bytes(take(&mut rest)?));
         let topic = usize::from(u16::from_be_bytes(take(&mut rest)?));
         let (reason, rest) = rest.split_at_checked(reason)?;
-        let (topic, bytes) = rest.split_at_checked(topic)?;
+        let (topic, mut bytes) = rest.split_at_checked(topic)?;
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::from);
+        let mut origin = None;
+        if format == OF_COPY {
+            let length = usize::from(u16::from_be_bytes(take(&mut bytes)?));
+            let (found, rest) = bytes.split_at_checked(length)?;
+            (origin, bytes) = (Some(text(found)?), rest);
+        }
         Some(DeadLetter {
             reason: text(reason)?,
             topic: text(topic)?,
@@ -116,6 +158,7 @@ impl DeadLetter {
             sha256,
             bytes: bytes.into(),
             length,
+            origin,
         })
     }
 
@@ -155,7 +198,8 @@ pub struct DeadLetters {
     database: Database,
     /// Sequence number → letter.
     letters: Keyspace,
-    /// Identity → sequence number, of those kept; and under [`COUNT`] the counters.
+    /// Identity → sequence number, of those kept; under [`COUNT`] the counters; and what
+    /// `replay_marks` has.
     rows: Keyspace,
     capacity: u64,
     state: Mutex<LetterIndex>,
@@ -223,7 +267,7 @@ impl DeadLetters {
     ) -> Result<LetterIndex, DatabaseError> {
         let mut state = state.clone();
         let mut batch = self.database.batch();
-        let mut here = HashSet::new();
+        let (mut here, mut gone) = (HashSet::new(), HashSet::new());
         let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
         for letter in letters {
             let row = [&[IDENTITY], letter.identity().as_slice()].concat();
@@ -247,7 +291,10 @@ impl DeadLetters {
             if let Some(letter) =
                 self.letters.get(oldest)?.and_then(|stored| DeadLetter::decode(&stored))
             {
-                batch.remove(&self.rows, [&[IDENTITY], letter.identity().as_slice()].concat());
+                let row = [&[IDENTITY], letter.identity().as_slice()].concat();
+                batch.remove(&self.rows, row.clone());
+                gone.insert(row);
+                self.forget_marks(&letter, (&here, &gone), &mut batch)?;
             }
             batch.remove(&self.letters, oldest);
             state.first += 1;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
+use crate::event::ReplayOf;
 
 fn letter(offset: u64) -> DeadLetter {
     let reason = if offset.is_multiple_of(2) { "invalid_json" } else { "plugin_failed:x" };
@@ -22,12 +23,26 @@ fn what_is_stored_is_read() {
         let letter = DeadLetter::new("too_deep", "events", u32::MAX, u64::MAX, -1, payload);
         assert_eq!(letter.length, payload.map_or(0, |payload| payload.len() as u64));
         let stored = letter.encode();
-        assert_eq!(DeadLetter::decode(&stored), Some(letter));
+        assert_eq!(DeadLetter::decode(&stored), Some(letter.clone()));
+        assert_eq!(stored[0], FORMAT, "as it always was");
+        let of_copy = DeadLetter { origin: Some("events/3/41".into()), ..letter };
+        assert_eq!(DeadLetter::decode(&of_copy.encode()), Some(of_copy));
         assert_eq!(DeadLetter::decode(&stored[..HEAD - 1]), None);
         assert_eq!(DeadLetter::decode(&[&[9], &stored[1..]].concat()), None);
     }
     let letter = DeadLetter::new("payload_too_large", "events", 0, 0, 0, Some(&large));
     assert_eq!((letter.bytes.len(), letter.sha256), (PART, Sha256::digest(&large).into()));
+}
+
+#[test]
+fn a_letter_of_a_copy_says_of_what_it_is_one() {
+    let of = ReplayOf { origin: "events/3/41", timestamp_ms: 7 };
+    let record = Record { replayed: Some(of), ..Record::new(9, 8, Some(b"x")) };
+    let letter = DeadLetter::of("invalid_json", "events", 3, &record);
+    assert_eq!((letter.origin.as_deref(), letter.timestamp_ms), (Some("events/3/41"), 8));
+    assert_eq!(letter.place().to_string(), "events/3/9");
+    let plain = DeadLetter::of("invalid_json", "events", 3, &Record::new(9, 8, Some(b"x")));
+    assert_eq!(plain, DeadLetter::new("invalid_json", "events", 3, 9, 8, Some(b"x")));
 }
 
 #[test]

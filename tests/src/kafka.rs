@@ -334,10 +334,27 @@ impl Kafka {
         payload: &[u8],
         headers: usize,
     ) -> Result<()> {
+        let values: Vec<String> = (0..headers).map(|n| n.to_string()).collect();
+        let headers: Vec<(&str, &str)> = values.iter().map(|value| ("h", value.as_str())).collect();
+        self.produce_under(topic, partition, payload, &headers)
+    }
+
+    /// Writes a record with these headers.
+    ///
+    /// # Errors
+    /// What the broker said.
+    pub fn produce_under(
+        &self,
+        topic: &str,
+        partition: i32,
+        payload: &[u8],
+        headers: &[(&str, &str)],
+    ) -> Result<()> {
         let producer = self.producer(&[])?;
-        let all = (0..headers).fold(OwnedHeaders::new_with_capacity(headers), |all, n| {
-            all.insert(Header { key: "h", value: Some(&n.to_string()) })
-        });
+        let none = OwnedHeaders::new_with_capacity(headers.len());
+        let all = headers
+            .iter()
+            .fold(none, |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
         let record =
             BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload).headers(all);
         producer.send(record).map_err(|(reason, _)| reason)?;

@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::fleet::{Fleet, Place, Plan};
 use crate::kafka::Kafka;
 use crate::tally::failing_binary;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use rand::Rng;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,9 @@ enum When {
     Joined,
     /// It is asked to end.
     Ending,
+    /// Dead letters are replayed: tried by `tests/system/letters.rs`, with letters whose records are
+    /// gone.
+    Replaying,
 }
 
 /// A moment.
@@ -67,6 +70,15 @@ const fn shared(name: &'static str, when: When, most: u64) -> Point {
 
 const fn embedded(name: &'static str, when: When, most: u64) -> Point {
     Point { shared: false, ..point(name, when, most) }
+}
+
+const fn replaying(name: &'static str) -> Point {
+    Point { shared: false, embedded: false, ..point(name, When::Replaying, 1) }
+}
+
+/// Those of a replay of dead letters, in their order.
+pub fn of_replays() -> impl Iterator<Item = &'static str> {
+    POINTS.iter().filter(|point| point.when == When::Replaying).map(|point| point.name)
 }
 
 /// All of them, in the order of an engine's life.
@@ -102,6 +114,9 @@ pub const POINTS: &[Point] = &[
     shared("revoke.begin", When::Joined, 1),
     shared("revoke.flushed", When::Joined, 1),
     shared("revoke.end", When::Joined, 1),
+    replaying("replay.intended"),
+    replaying("replay.appended"),
+    replaying("replay.marked"),
     point("stop.flushed", When::Ending, 1),
 ];
 
@@ -276,6 +291,7 @@ impl Fleet<'_> {
                     })?;
                 }
             }
+            When::Replaying => bail!("not a moment under load"),
             When::Joined => {
                 self.stop()?;
                 self.start_armed();

@@ -95,11 +95,7 @@ fn main() -> anyhow::Result<()> {
     let records: Vec<Record<'_>> = payloads
         .iter()
         .enumerate()
-        .map(|(n, payload)| Record {
-            offset: n as u64,
-            timestamp_ms: 1_800_000_000_000,
-            payload: Some(payload),
-        })
+        .map(|(n, payload)| Record::new(n as u64, 1_800_000_000_000, Some(payload)))
         .collect();
 
     let mut candidates = candidates(&payloads, &records)?;

@@ -22,7 +22,8 @@ pub(super) struct BatchJudge {
     pub(super) keys: Keys,
     kinds: Kinds,
     minute: Minute,
-    /// Rows that have an event id, their offset, its key and their content.
+    /// Rows that have an event id or are copies of earlier records, their offset, the key of that
+    /// identity and their content; one that has both is there twice.
     pub(super) identified: Vec<(u32, u64, Key, u32)>,
 }
 
@@ -59,10 +60,14 @@ impl BatchJudge {
     ) -> Result<(), Reason> {
         let types = &mut Types::Cached(&mut self.kinds, &mut out.kind_names);
         let event =
-            verdict::judge(&self.rules, fields, &mut self.minute, types, record.timestamp_ms)?;
+            verdict::judge(&self.rules, fields, &mut self.minute, types, record.event_ms())?;
+        let kind = || out.kind_names.get(usize::from(event.kind)).map_or("", |name| &**name);
         if let Some(event_id) = event.event_id {
-            let kind = out.kind_names.get(usize::from(event.kind)).map_or("", |name| &**name);
-            let (key, content) = (self.keys.key(event_id), self.keys.content(&event, kind));
+            let (key, content) = (self.keys.key(event_id), self.keys.content(&event, kind()));
+            self.identified.push((out.offsets.len() as u32, record.offset, key, content));
+        }
+        if let Some(of) = record.replayed {
+            let (key, content) = (self.keys.origin(of.origin), self.keys.content(&event, kind()));
             self.identified.push((out.offsets.len() as u32, record.offset, key, content));
         }
         push(out, record.offset, &event);

@@ -77,7 +77,7 @@ fn decoder(kind: &FormatKind) -> Decoder {
 
 /// Decodes these payloads at the offsets from 0 on.
 fn decode(decoder: &mut Decoder, payloads: &[&[u8]]) -> (EventBatch, Vec<Refused>) {
-    let record = |(offset, payload)| Record { offset, timestamp_ms: NOW, payload: Some(payload) };
+    let record = |(offset, payload)| Record::new(offset, NOW, Some(payload));
     let records: Vec<Record<'_>> = (0..).zip(payloads.iter().copied()).map(record).collect();
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());
     decoder.decode(0, &records, &mut DedupeWindow::new(0), 0, &mut out, &mut refused);

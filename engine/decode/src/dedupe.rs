@@ -1,7 +1,7 @@
 //! The dedupe window: which event ids stood on the last W offsets of a partition.
 //!
 //! A record is a duplicate iff an accepted or duplicate record with its id lies in `[offset − W,
-//! offset)`. That is a function of the log: it is rebuilt by reading W offsets again, and is stored
+//! offset)`. A copy of an earlier record has a second id, which says of which one. That is a function of the log: it is rebuilt by reading W offsets again, and is stored
 //! nowhere. Exact up to a collision of 128-bit keys.
 //!
 //! A duplicate whose content is not that of the first record with its id is told apart as a
@@ -71,6 +71,12 @@ impl Keys {
             .filter(|_| event_id.len() == 36)
             .and_then(uuid)
             .unwrap_or_else(|| self.hash(event_id))
+    }
+
+    /// Of a copy of the record at `origin`. No event id is equal: none has control characters.
+    #[cold]
+    pub(super) fn origin(&self, origin: &str) -> Key {
+        self.hash(&[b"\0origin\0", origin.as_bytes()].concat())
     }
 
     fn hash(&self, event_id: &[u8]) -> Key {

@@ -168,9 +168,16 @@ impl Decoder {
     fn find_duplicates(&mut self, window: &mut DedupeWindow) {
         self.duplicates.clear();
         self.conflicts = 0;
+        let mut conflicting = None;
         window.seen(&self.judge.identified, |row, differs| {
-            self.duplicates.push(row);
-            self.conflicts += u64::from(differs);
+            // A copy with an event id is looked for twice.
+            if self.duplicates.last() != Some(&row) {
+                self.duplicates.push(row);
+            }
+            if differs && conflicting != Some(row) {
+                conflicting = Some(row);
+                self.conflicts += 1;
+            }
         });
     }
 

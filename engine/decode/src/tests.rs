@@ -4,6 +4,7 @@
 
 mod bad_inputs;
 mod clocks;
+mod copies;
 mod differential;
 
 use super::*;
@@ -45,11 +46,7 @@ fn decode(
 ) -> (EventBatch, Vec<Refused>) {
     let records: Vec<Record<'_>> = events
         .iter()
-        .map(|(offset, text)| Record {
-            offset: *offset,
-            timestamp_ms: NOW,
-            payload: Some(text.as_bytes()),
-        })
+        .map(|(offset, text)| Record::new(*offset, NOW, Some(text.as_bytes())))
         .collect();
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());
     decoder.decode(3, &records, &mut DedupeWindow::new(window), count_from, &mut out, &mut refused);
@@ -167,7 +164,7 @@ fn a_retry_without_a_time_of_its_own_is_no_conflict_and_numbers_of_types_are_no_
     let mut conflicts = |offset, timestamp_ms, events: &[&str]| {
         let records: Vec<Record<'_>> = (offset..)
             .zip(events)
-            .map(|(offset, event)| Record { offset, timestamp_ms, payload: Some(event.as_bytes()) })
+            .map(|(offset, event)| Record::new(offset, timestamp_ms, Some(event.as_bytes())))
             .collect();
         let (mut out, mut refused) = (EventBatch::default(), Vec::new());
         decoder.decode(0, &records, &mut window, 0, &mut out, &mut refused);

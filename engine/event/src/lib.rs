@@ -2,10 +2,13 @@
 //! times and numbers in them.
 //!
 //! Data only: no I/O and no policy. [`time`] is the one grammar of times, [`index`] the hash table
-//! in which decode and state find ids.
+//! in which decode and state find ids; `replay` says of which record another one is a copy.
 
 pub mod index;
+mod replay;
 pub mod time;
+
+pub use replay::{LONGEST_ORIGIN, RecordPlace, ReplayOf};
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +30,25 @@ pub struct Record<'a> {
     pub timestamp_ms: i64,
     /// The message; `None` is a tombstone.
     pub payload: Option<&'a [u8]>,
+    /// Of which record it is a copy, if it is one that was sent again.
+    pub replayed: Option<ReplayOf<'a>>,
+}
+
+impl<'a> Record<'a> {
+    /// One that is no copy of another.
+    #[inline]
+    #[must_use]
+    pub const fn new(offset: u64, timestamp_ms: i64, payload: Option<&'a [u8]>) -> Record<'a> {
+        Record { offset, timestamp_ms, payload, replayed: None }
+    }
+
+    /// The time that an event has which states none, and that it may not be far ahead of: the
+    /// record's own timestamp, of a copy that of the record before it. Unix milliseconds.
+    #[inline]
+    #[must_use]
+    pub fn event_ms(&self) -> i64 {
+        self.replayed.map_or(self.timestamp_ms, |of| of.timestamp_ms)
+    }
 }
 
 /// Accepted events of one partition, in offset order, as columns of equal length.

@@ -10,7 +10,7 @@ use super::survey::{Bounds, Survey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_event::Record;
+use tally_event::{Record, ReplayOf};
 use tally_progress::Position;
 
 /// The partitions that a replay reads now; asked at each of its polls.
@@ -84,6 +84,17 @@ pub trait Log: Send + Sync {
     fn append(&self, records: &[(&[u8], &[u8])], now_ms: i64)
     -> Result<AppendOutcome, AppendError>;
 
+    /// As [`append`](Log::append), copies of records that may be gone: each says of which record it
+    /// is one, and whoever reads it learns that ([`Record::replayed`]).
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    fn append_replayed(
+        &self,
+        records: &[ReplayRecord<'_>],
+        now_ms: i64,
+    ) -> Result<AppendOutcome, AppendError>;
+
     /// Whether appending works, as far as is known without appending: a line for people.
     ///
     /// # Errors
@@ -92,6 +103,17 @@ pub trait Log: Send + Sync {
 
     /// What tells which log this is and what it holds, beside those who read.
     fn survey(&self) -> Arc<dyn Survey>;
+}
+
+/// A copy of a record that is to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayRecord<'a> {
+    /// What decides on its partition.
+    pub key: &'a [u8],
+    /// The bytes.
+    pub payload: &'a [u8],
+    /// Of which record.
+    pub of: ReplayOf<'a>,
 }
 
 /// What became of the records of an append.
@@ -140,21 +162,57 @@ pub struct LogRecord {
     pub timestamp_ms: i64,
     /// The bytes; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
+    /// Of which record it is a copy, if it is one that was sent again.
+    pub original: Option<OriginalRecord>,
+}
+
+/// The record of which another one is a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginalRecord {
+    /// Where it was: `topic/partition/offset`.
+    pub place: Box<str>,
+    /// Its own timestamp, Unix milliseconds.
+    pub timestamp_ms: i64,
 }
 
 impl LogRecord {
-    /// The same as a source hands it over.
+    /// One that is no copy of another.
     #[must_use]
-    pub fn as_record(&self) -> Record<'_> {
-        let LogRecord { offset, timestamp_ms, payload } = self;
-        Record { offset: *offset, timestamp_ms: *timestamp_ms, payload: payload.as_deref() }
+    pub fn new(offset: u64, timestamp_ms: i64, payload: Option<Vec<u8>>) -> LogRecord {
+        LogRecord { offset, timestamp_ms, payload, original: None }
+    }
+
+    /// The same, as sources hand it over.
+    #[must_use]
+    pub fn borrowed(&self) -> Record<'_> {
+        Record {
+            offset: self.offset,
+            timestamp_ms: self.timestamp_ms,
+            payload: self.payload.as_deref(),
+            replayed: self.original.as_ref().map(OriginalRecord::borrowed),
+        }
+    }
+}
+
+impl OriginalRecord {
+    fn borrowed(&self) -> ReplayOf<'_> {
+        ReplayOf { origin: &self.place, timestamp_ms: self.timestamp_ms }
     }
 }
 
 impl From<&Record<'_>> for LogRecord {
     fn from(record: &Record<'_>) -> LogRecord {
-        let Record { offset, timestamp_ms, payload } = *record;
-        LogRecord { offset, timestamp_ms, payload: payload.map(<[u8]>::to_vec) }
+        let Record { offset, timestamp_ms, payload, replayed } = *record;
+        let original = |of: ReplayOf<'_>| OriginalRecord {
+            place: of.origin.into(),
+            timestamp_ms: of.timestamp_ms,
+        };
+        LogRecord {
+            offset,
+            timestamp_ms,
+            payload: payload.map(<[u8]>::to_vec),
+            original: replayed.map(original),
+        }
     }
 }
 

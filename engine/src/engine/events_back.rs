@@ -100,7 +100,8 @@ pub struct JudgedRecord {
 pub enum RecordVerdict {
     /// An event, as mapped.
     Event(String),
-    /// An event whose `event_id` stands within the dedupe window before it.
+    /// An event whose `event_id`, or the record that it is a copy of, stands within the dedupe
+    /// window before it.
     Duplicate,
     /// No event, for this reason.
     Refused(String),
@@ -282,7 +283,7 @@ impl BackwardReader<'_> {
 
     fn event(&self, partition: u32, record: &LogRecord) -> Option<PastEvent> {
         let payload = record.payload.as_deref()?;
-        let fields = self.decoder.feed_event(payload, record.timestamp_ms).ok()?;
+        let fields = self.decoder.feed_event(payload, record.borrowed().event_ms()).ok()?;
         let FeedFields { event, event_type, user, product } = fields;
         let wanted = self.filter.wants(&event_type, &user, &product);
         let (next, timestamp_ms) = (record.offset + 1, record.timestamp_ms);
@@ -307,11 +308,13 @@ fn judged(
         return Ok(not_held);
     };
     let payload = record.payload.as_deref().unwrap_or_default();
-    let checked = decoder.check(payload, record.timestamp_ms);
-    let verdict = match decoder.feed_event(payload, record.timestamp_ms) {
+    let event_ms = record.borrowed().event_ms();
+    let checked = decoder.check(payload, event_ms);
+    let verdict = match decoder.feed_event(payload, event_ms) {
         Err(reason) => RecordVerdict::Refused(reason.to_string()),
         Ok(fields) => {
-            let has_id = checked.is_ok_and(|checked| checked.event_id.is_some());
+            let has_id = record.original.is_some()
+                || checked.is_ok_and(|checked| checked.event_id.is_some());
             let from = offset.saturating_sub(window).max(held.start);
             if has_id && window > 0 && repeats(log, decoder, window, (partition, from, offset))? {
                 RecordVerdict::Duplicate
@@ -343,7 +346,7 @@ fn repeats(
         if Instant::now() >= until {
             return Err(ReadLogError::TooSlow);
         }
-        let records: Vec<Record<'_>> = records.iter().map(LogRecord::as_record).collect();
+        let records: Vec<Record<'_>> = records.iter().map(LogRecord::borrowed).collect();
         for records in records.chunks(MAX_RECORDS) {
             refused.clear();
             decoder.decode(partition, records, &mut seen, offset, &mut batch, &mut refused);

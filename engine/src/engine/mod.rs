@@ -4,9 +4,9 @@
 //! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `notices`.
 //! * Questions: `asking`, `evaluate`, `answer_slots`, `answer_validity`, `watchdog`; those that are
 //!   watched: `live`.
-//! * Beside them: `append`, `audit`, `events_back`, `listen`, `stored`. What it does now: `status`,
-//!   with `event_rate`, `system_report` and `remedies`. Data is in `types`, failures are in
-//!   `errors`.
+//! * Beside them: `append`, `audit`, `events_back`, `listen`, `replay_letters`, `stored`. What it
+//!   does now: `status`, with `event_rate`, `system_report` and `remedies`. Data is in `types`,
+//!   failures are in `errors`.
 
 mod answer_slots;
 mod answer_validity;
@@ -29,6 +29,7 @@ mod notices;
 mod orders;
 mod recounting;
 mod remedies;
+mod replay_letters;
 mod start;
 mod status;
 mod stored;
@@ -40,7 +41,8 @@ pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedEvent, FeedFilter, FeedItem, FeedListener};
 pub use crate::host::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::log::{
-    AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord, open_producer,
+    AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord,
+    OriginalRecord, open_producer,
 };
 pub use crate::pipeline::Origin;
 pub use crate::progress::Span;
@@ -58,6 +60,7 @@ pub use events_back::{
 pub use listen::{ListenRefused, ReplayTurns};
 pub use live::{LiveAnswer, LivePublisher, LiveQuestion, WatchRequest, live_question};
 pub use orders::{Order, OrderError};
+pub use replay_letters::{ReplayCounts, ReplayFault};
 pub use status::{
     CommitStatus, EngineStatus, MemoryStatus, MemoryUse, MetricStatus, PartitionOwner,
     PartitionStatus,
@@ -88,6 +91,7 @@ use listen::ReplayPlaces;
 use live::LiveThreads;
 use parking_lot::{Mutex, RwLock};
 use recounting::recounting;
+use replay_letters::LeftOff;
 use status::StatusBasis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +114,8 @@ pub struct Engine {
     feed: Arc<Feed>,
     replay_places: ReplayPlaces,
     dead_letters: Arc<DeadLetters>,
+    /// Held by the call that judges them again; where the last one ended, if that was bounded.
+    replaying: Mutex<Option<LeftOff>>,
     lane: Arc<pipeline::Handle>,
     /// Whether other engines use the store too.
     shared: bool,

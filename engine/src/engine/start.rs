@@ -190,17 +190,17 @@ fn assemble(
         system_report: system_report.clone(),
         rate: status_basis.rate(),
     });
-    let manager = Mutex::new(manager.map_err(StartError::Thread)?);
     let watching = live::start(&asking, &config.live, budget.sockets.clone());
     Ok(Engine {
         live: watching.map_err(StartError::Thread)?,
         catalog,
-        manager,
+        manager: Mutex::new(manager.map_err(StartError::Thread)?),
         view,
         status,
         feed,
         replay_places: ReplayPlaces::new(config.live.replays),
         dead_letters,
+        replaying: Mutex::default(),
         lane,
         shared,
         _watch: watch,

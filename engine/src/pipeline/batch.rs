@@ -304,15 +304,7 @@ impl Batches {
                 telemetry::hint(hint.name(), 1);
             }
             let (reason, topic) = (refused.reason.to_string(), &self.parts.topic);
-            let (offset, time) = (record.offset, record.timestamp_ms);
-            self.dead_letters.add([DeadLetter::new(
-                &reason,
-                topic,
-                partition,
-                offset,
-                time,
-                record.payload,
-            )]);
+            self.dead_letters.add([DeadLetter::of(&reason, topic, partition, record)]);
         }
         Ok(())
     }

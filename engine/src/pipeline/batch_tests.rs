@@ -42,11 +42,7 @@ impl Rig {
     fn count(&mut self, at: u64, payloads: &[String], due: &[(RevisionNo, u64)]) -> BatchOutcome {
         let records = (at..).zip(payloads);
         let records: Vec<Record<'_>> = records
-            .map(|(offset, payload)| Record {
-                offset,
-                timestamp_ms: NOW,
-                payload: Some(payload.as_bytes()),
-            })
+            .map(|(offset, payload)| Record::new(offset, NOW, Some(payload.as_bytes())))
             .collect();
         let metrics = due.iter().map(|(no, from)| DueMetric {
             no: *no,
@@ -148,7 +144,7 @@ fn a_metric_without_room_stops_before_a_batch_and_keeps_what_it_counted() {
 
 #[test]
 fn anchors_are_found_where_they_are_wanted() {
-    let record = |offset| Record { offset, timestamp_ms: NOW, payload: Some(&b"x"[..]) };
+    let record = |offset| Record::new(offset, NOW, Some(&b"x"[..]));
     let found = find_anchors(&[record(3), record(5), record(9)], &[4, 5, 9]);
     assert_eq!(found.iter().map(|anchor| anchor.offset).collect::<Vec<_>>(), [5, 9]);
     assert_eq!(found[0].crc32, crc32fast::hash(b"x"));

@@ -12,7 +12,7 @@ use super::call_marks::{CallMark, MarkedCall};
 use super::lane_status::LaneStatus;
 use super::members::LaneMetric;
 use super::view::View;
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, PLUGIN_FAILED};
 use crate::event::{EventBatch, Record};
 use crate::host;
 use crate::progress::{Event, Quarantine, RevisionNo};
@@ -29,9 +29,6 @@ pub(super) const RUN: usize = 100;
 
 /// A call that takes longer is logged: 2,048 events are counted in well under a millisecond.
 const SLOW: Duration = Duration::from_millis(50);
-
-/// Prefix of the reason of a plugin's dead letters; the metric's name follows.
-const PLUGIN_FAILED: &str = "plugin_failed:";
 
 /// Shortest time between two equal log lines about one metric.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
@@ -286,11 +283,10 @@ impl Search<'_> {
         let offset = batch.offsets[row];
         let record =
             records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
-        let (time, payload) =
-            record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
+        let record = record.unwrap_or(Record::new(offset, 0, None));
         let reason = format!("{PLUGIN_FAILED}{}", self.name);
         let run = self.runs.entry(key).or_insert_with(|| Run { from: offset, letters: Vec::new() });
-        run.letters.push(DeadLetter::new(&reason, self.topic, key.1, offset, time, payload));
+        run.letters.push(DeadLetter::of(&reason, self.topic, key.1, &record));
         let (from, failures) = (run.from, run.letters.len());
         output.skip.push(row as u32);
         output.first.get_or_insert_with(|| (offset, fault.to_owned()));

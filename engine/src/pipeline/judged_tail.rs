@@ -112,7 +112,7 @@ impl JudgedTail {
             let payloads = batch.iter().filter(|record| record.offset >= new);
             bytes +=
                 payloads.filter_map(|r| r.payload.as_ref()).map(|p| p.len() as u64).sum::<u64>();
-            let records: Vec<Record<'_>> = batch.iter().map(LogRecord::as_record).collect();
+            let records: Vec<Record<'_>> = batch.iter().map(LogRecord::borrowed).collect();
             self.judge.judge(partition, &records, at, each);
         }
         Ok(false)

@@ -40,10 +40,9 @@ impl Source for Records {
             std::thread::park_timeout(wait);
             return Ok(());
         }
-        let record = |offset: u64| Record {
-            offset,
-            timestamp_ms: 1_800_000_000_000,
-            payload: Some(self.payloads[offset as usize].as_bytes()),
+        let record = |offset: u64| {
+            let payload = self.payloads[offset as usize].as_bytes();
+            Record::new(offset, 1_800_000_000_000, Some(payload))
         };
         sink.records(0, &(next..to).map(record).collect::<Vec<_>>());
         self.next = Some(to);

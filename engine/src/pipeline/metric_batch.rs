@@ -7,14 +7,11 @@
 use super::containment::PluginOutput;
 use super::members::LaneMetric;
 use super::panicking_records::{CaughtPanic, PanickingRecords, contained};
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, INTERNAL_ERROR};
 use crate::event::{EventBatch, Record};
 use crate::failpoint::poisoned;
 use crate::state::{Sealed, State};
 use std::ops::Range;
-
-/// The reason of dead letters for events on which the engine's own code panicked in a metric.
-const INTERNAL_ERROR: &str = "internal_error";
 
 /// One metric's part of a batch.
 pub(super) struct MetricBatch<'a> {
@@ -115,9 +112,8 @@ impl MetricBatch<'_> {
         offsets.filter(left_out).map(move |offset| {
             let record =
                 records.binary_search_by_key(&offset, |record| record.offset).map(|at| records[at]);
-            let (time, payload) =
-                record.map_or((0, None), |record| (record.timestamp_ms, record.payload));
-            DeadLetter::new(INTERNAL_ERROR, topic, self.partition, offset, time, payload)
+            let record = record.unwrap_or(Record::new(offset, 0, None));
+            DeadLetter::of(INTERNAL_ERROR, topic, self.partition, &record)
         })
     }
 

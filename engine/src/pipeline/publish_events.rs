@@ -39,7 +39,7 @@ pub(super) fn events_of(
     for offset in batch.offsets.iter().filter(|offset| **offset >= from) {
         let Some(record) = records.find(|record| record.offset == *offset) else { continue };
         let Some(payload) = record.payload else { continue };
-        match decoder.feed_event(payload, record.timestamp_ms) {
+        match decoder.feed_event(payload, record.event_ms()) {
             Ok(FeedFields { event, event_type, user, product }) => {
                 let (next, event_type) = (offset + 1, event_type.into());
                 events.push(NewEvent { next, event_type, user, product, event });

@@ -84,13 +84,16 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What an error says, followed by what caused it.
+/// What an error says, followed by what caused it, as far as it does not say that itself.
 #[must_use]
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
+        let told = inner.to_string();
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
         cause = inner.source();
     }
     text
@@ -150,6 +153,22 @@ mod tests {
         let due: Vec<bool> =
             ["a", "a", "b", "a", "c", "d", "e", "a"].iter().map(|about| said.due(about)).collect();
         assert_eq!(due, [true, false, true, false, true, true, false, false]);
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        enum Told {
+            #[error("reset")]
+            Reset,
+            #[error("protocol: {0}")]
+            Whole(#[source] Box<Told>),
+            #[error("no answer")]
+            Silent(#[source] Box<Told>),
+        }
+        let told = Told::Whole(Box::new(Told::Reset));
+        assert_eq!(with_causes(&told), "protocol: reset");
+        assert_eq!(with_causes(&Told::Silent(Box::new(told))), "no answer: protocol: reset");
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Which event ids stood within the last offsets of a partition. A plain map and the order in which
-//! its entries fall out.
+//! Which event ids stood within the last offsets of a partition, and of which records copies did. A
+//! plain map and the order in which its entries fall out.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-/// The window of one partition; at most as many entries as it has offsets.
+/// The window of one partition; at most two entries for each of its offsets.
 pub(super) struct Window {
     width: u64,
     last: HashMap<Rc<str>, u64>,
@@ -17,9 +17,16 @@ impl Window {
         Window { width, last: HashMap::new(), order: VecDeque::new() }
     }
 
+    /// Whether an event repeats one before it: by its own id, or as a copy of the same record.
+    pub(super) fn repeats(&mut self, offset: u64, id: Option<&str>, copy_of: Option<&str>) -> bool {
+        // Ids have no control characters. Both stand there from now on, whichever was known.
+        let by_origin = copy_of.is_some_and(|of| self.seen(offset, &format!("\u{1}{of}")));
+        id.is_some_and(|id| self.seen(offset, id)) || by_origin
+    }
+
     /// Whether the id stood on an event, counted or duplicate, in the window before `offset`; now
     /// it stands there too. Offsets must not fall.
-    pub(super) fn seen(&mut self, offset: u64, id: &str) -> bool {
+    fn seen(&mut self, offset: u64, id: &str) -> bool {
         if self.width == 0 {
             return false;
         }
@@ -52,6 +59,12 @@ mod tests {
         assert_eq!(seen, [false, true, true, false, false, true, false]);
         assert!(window.order.len() <= 3, "what fell out is gone");
         assert!(!Window::new(0).seen(0, "a"));
+        let mut two = Window::new(10);
+        assert!(!two.repeats(0, Some("a"), Some("t/0/1")));
+        assert!(two.repeats(1, None, Some("t/0/1")) && two.repeats(2, Some("a"), None));
+        assert!(two.repeats(3, Some("b"), Some("t/0/1")) && two.repeats(4, Some("b"), None));
+        assert!(!two.repeats(5, Some("t/0/1"), Some("t/0/2")), "an origin is no id");
+        assert!(!two.repeats(99, None, Some("t/0/1")) && !two.repeats(99, None, None));
         let mut none = Window::new(0);
         assert!(!none.seen(1, "a") && !none.seen(2, "a"));
     }

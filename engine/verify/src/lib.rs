@@ -168,16 +168,18 @@ async fn recount(
                 at = offset + 1;
                 read.records += 1;
             }
-            let Some(event) = judge.event(record.payload.as_deref(), record.timestamp) else {
+            let Some(event) = judge.event(record.payload.as_deref(), record.event_time()) else {
                 read.refused += u64::from(counts);
                 return Ok(());
             };
-            if event.event_id.as_ref().is_some_and(|id| window.seen(offset, id)) {
+            let (id, copy_of) = (event.event_id.as_deref(), record.copy_of.as_ref());
+            if window.repeats(offset, id, copy_of.map(|(origin, _)| origin.as_str())) {
                 read.duplicates += u64::from(counts);
                 return Ok(());
             }
             read.events += u64::from(counts);
-            let known = event.event_id.is_none() || offset.saturating_sub(judge.window) >= first;
+            let identified = id.is_some() || copy_of.is_some();
+            let known = !identified || offset.saturating_sub(judge.window) >= first;
             for metric in metrics.iter_mut().filter(|metric| metric.counts(partition, offset)) {
                 let certain = known || metric.whole;
                 metric.tables.iter_mut().for_each(|table| table.count(&event, certain));

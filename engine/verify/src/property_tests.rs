@@ -58,8 +58,7 @@ impl Both {
 
     fn agree(&mut self, member: &str) {
         let event = format!(r#"{{"user_id":"u1","product_id":10,"event_type":"buy",{member}}}"#);
-        let record =
-            Record { offset: 0, timestamp_ms: 1_704_067_200_000, payload: Some(event.as_bytes()) };
+        let record = Record::new(0, 1_704_067_200_000, Some(event.as_bytes()));
         let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
         self.decoder.decode(0, &[record], &mut DedupeWindow::new(0), 0, &mut batch, &mut refused);
         let own = self.judge.event(Some(event.as_bytes()), 1_704_067_200_000);

@@ -8,7 +8,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tally_config::EventsConfig;
-use tally_decode::Decoder;
+use tally_decode::{Decoder, DedupeWindow};
+use tally_event::{EventBatch, Record as TheirRecord, ReplayOf};
 
 /// 2024-01-01T00:00:00Z.
 const NOW: i64 = 1_704_067_200_000;
@@ -238,6 +239,63 @@ fn both_verdicts_agree_where_fields_are_elsewhere() {
     agree(&events, 3);
     (events.earliest, events.max_ahead) = ("2023-06-01T12:00:00+02:00".into(), "2h".into());
     agree(&events, 4);
+}
+
+/// Event ids, copies and both, some of them beyond the window: audit and engine count the
+/// same records.
+#[test]
+fn both_count_the_same_of_records_that_repeat_others() {
+    let mut random = SmallRng::seed_from_u64(9);
+    let (mut counted, mut repeated) = (0, 0);
+    for _ in 0..200 {
+        let window = random.random_range(0..12);
+        let mut events = EventsConfig { dedupe_window: window, ..EventsConfig::default() };
+        events.max_ahead = "30m".into();
+        let judge = judge(&events);
+        let mut offset = 0;
+        let records: Vec<(u64, String, Option<(String, i64)>)> = (0..60)
+            .map(|_| {
+                offset += random.random_range(1..4);
+                let id = random.random_range(0..8);
+                let event = match id {
+                    0..4 => event(&format!("\"event_id\":\"{id}\"")),
+                    4 => event(&format!("\"timestamp\":{}", NOW - 5_000_000)),
+                    _ => event("\"a\":1"),
+                };
+                let of = random.random_range(0..5);
+                // One whose record came before what its event says is refused by both.
+                let copy_of = (of < 3).then(|| (format!("t/0/{of}"), NOW - of * 4_000_000));
+                (offset, event, copy_of)
+            })
+            .collect();
+
+        let mut own = crate::dedupe::Window::new(window);
+        let mut theirs = Vec::new();
+        let mut ours: Vec<u64> = Vec::new();
+        for (offset, event, copy_of) in &records {
+            let replayed =
+                copy_of.as_ref().map(|(origin, time)| ReplayOf { origin, timestamp_ms: *time });
+            let record = TheirRecord::new(*offset, NOW, Some(event.as_bytes()));
+            let record = TheirRecord { replayed, ..record };
+            let Some(found) = judge.event(Some(event.as_bytes()), record.event_ms()) else {
+                theirs.push(record);
+                continue;
+            };
+            let origin = copy_of.as_ref().map(|(origin, _)| origin.as_str());
+            if own.repeats(*offset, found.event_id.as_deref(), origin) {
+                repeated += 1;
+            } else {
+                ours.push(*offset);
+            }
+            theirs.push(record);
+        }
+        let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
+        let seen = &mut DedupeWindow::new(window);
+        Decoder::new(&events).unwrap().decode(0, &theirs, seen, 0, &mut batch, &mut refused);
+        assert_eq!(batch.offsets, ours, "window {window}: {records:?}");
+        counted += ours.len();
+    }
+    assert!(counted > 1_000 && repeated > 1_000, "{counted} {repeated}");
 }
 
 #[test]

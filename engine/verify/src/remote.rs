@@ -94,6 +94,15 @@ pub(super) struct Record {
     pub(super) offset: u64,
     pub(super) timestamp: i64,
     pub(super) payload: Option<Vec<u8>>,
+    /// Of which record it is a copy, if it is one: where that was, and its timestamp.
+    pub(super) copy_of: Option<(String, i64)>,
+}
+
+impl Record {
+    /// The timestamp by which its event is judged, and which the event has if it states none.
+    pub(super) fn event_time(&self) -> i64 {
+        self.copy_of.as_ref().map_or(self.timestamp, |(_, time)| *time)
+    }
 }
 
 /// A line of a state after the first.
@@ -134,9 +143,19 @@ impl CellText {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum LogLine<'a> {
-    Record { offset: u64, timestamp: i64, payload: Option<&'a str> },
-    End { end: u64 },
-    Fault { fault: String },
+    Record {
+        offset: u64,
+        timestamp: i64,
+        payload: Option<&'a str>,
+        origin: Option<String>,
+        origin_time: Option<i64>,
+    },
+    End {
+        end: u64,
+    },
+    Fault {
+        fault: String,
+    },
 }
 
 impl<'a, E: Engine> Remote<'a, E> {
@@ -219,12 +238,17 @@ impl<'a, E: Engine> Remote<'a, E> {
         let (mut records, mut ended) = (0, None);
         let path = format!("/api/internal/log?partition={partition}&from={from}&to={to}");
         let line = &mut |line: &[u8]| match parse(line)? {
-            LogLine::Record { offset, timestamp, payload } => {
+            LogLine::Record { offset, timestamp, payload, origin, origin_time } => {
                 records += 1;
                 let payload = payload.map(|payload| STANDARD.decode(payload)).transpose();
                 let payload =
                     payload.map_err(|fault| format!("a record is not base64: {fault}"))?;
-                each(Record { offset, timestamp, payload })
+                let copy_of = match (origin, origin_time) {
+                    (Some(origin), Some(time)) => Some((origin, time)),
+                    (None, None) => None,
+                    _ => return Err(format!("record {offset} says half of what it is a copy of")),
+                };
+                each(Record { offset, timestamp, payload, copy_of })
             }
             LogLine::End { end } => {
                 ended = Some(end);

@@ -200,7 +200,12 @@ pub(crate) struct Query {
 }
 
 #[derive(Group, Debug)]
-#[command(after_help = "  tally dead-letters --reason missing_field:user_id --limit 5")]
+#[command(after_help = "\
+With --replay, letters whose record the log no longer holds are judged by today's [events], and appended if they are
+events now. Each counts once, however often and by whomever it is replayed.
+
+  tally dead-letters --reason missing_field:user_id --limit 5
+  tally dead-letters --replay --reason timestamp_too_early")]
 pub(crate) struct DeadLetters {
     /// Show this many, newest first; 1 to 100
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
@@ -208,6 +213,9 @@ pub(crate) struct DeadLetters {
     /// Only those of one reason
     #[arg(long, value_name = "REASON", value_parser = reason)]
     pub(crate) reason: Option<String>,
+    /// Judge them again, and append what is an event now and gone from the log
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) replay: bool,
     #[command(flatten)]
     pub(crate) engine: Engine,
     /// Print the whole answer on one line

@@ -1,18 +1,24 @@
-//! `tally dead-letters`: what a running engine could not count, and why.
+//! `tally dead-letters`: what a running engine could not count, and why; with `--replay` it judges
+//! them again.
 //!
-//! The table shows the beginning of each payload; `--json` prints everything that is kept.
+//! The table shows the beginning of each payload; `--json` prints everything that is kept. A replay
+//! asks until the engine has gone through all letters, and says how far it is after each answer.
 
 use super::args::DeadLetters;
-use super::output::tame;
+use super::client::Body;
+use super::output::{tame, thousands};
 use super::query::{ask, lines, text};
 use super::{Failure, output};
 use comfy_table::{Table, presets};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Characters of a payload that the table shows.
 const SHOWN: usize = 80;
 
 pub(crate) fn run(args: &DeadLetters) -> Result<(), Failure> {
+    if args.replay {
+        return replay(args);
+    }
     let reason = args.reason.as_ref().map_or(String::new(), |reason| format!("&reason={reason}"));
     let path = format!("/api/dead-letters?limit={}{reason}", args.limit);
     let client = args.engine.client()?;
@@ -29,6 +35,61 @@ pub(crate) fn run(args: &DeadLetters) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+fn replay(args: &DeadLetters) -> Result<(), Failure> {
+    let reason = args.reason.as_ref();
+    let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason})).to_string();
+    let mut all = ReplayTotals::default();
+    loop {
+        // A call takes seconds, so each has its own connection.
+        let client = args.engine.client()?;
+        let body = Body::Json(body.clone().into());
+        let answer = ask(async { client.post("/api/dead-letters/replay", body).await });
+        let answer = answer.inspect_err(|_| {
+            if all != ReplayTotals::default() {
+                output::note(&format!("until then: {}", all.text()));
+            }
+        })?;
+        all.add(&answer);
+        if answer.get("more") != Some(&Value::Bool(true)) {
+            break;
+        }
+        output::note(&format!("so far: {}", all.text()));
+    }
+    output::data(&if args.json { all.json().to_string() } else { all.text() });
+    Ok(())
+}
+
+/// What became of the letters of several calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct ReplayTotals {
+    appended: u64,
+    still_refused: u64,
+    in_log: u64,
+}
+
+impl ReplayTotals {
+    fn add(&mut self, answer: &Value) {
+        let of = |key: &str| answer.get(key).and_then(Value::as_u64).unwrap_or_default();
+        self.appended += of("appended");
+        self.still_refused += of("still_refused");
+        self.in_log += of("in_log");
+    }
+
+    fn text(self) -> String {
+        let [appended, still_refused, in_log] =
+            [self.appended, self.still_refused, self.in_log].map(thousands);
+        format!(
+            "{appended} appended, {still_refused} still refused, {in_log} in the log or counted \
+             before"
+        )
+    }
+
+    fn json(self) -> Value {
+        let ReplayTotals { appended, still_refused, in_log } = self;
+        json!({"appended": appended, "still_refused": still_refused, "in_log": in_log})
+    }
 }
 
 /// The letters, then how many there were in all of each reason.
@@ -84,7 +145,15 @@ fn payload(item: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn answers_of_a_replay_add_up() {
+        let mut all = ReplayTotals::default();
+        all.add(&json!({"appended": 1_000, "still_refused": 0, "in_log": 2, "more": true}));
+        all.add(&json!({"appended": 204, "still_refused": 3, "in_log": 0}));
+        assert_eq!(all.text(), "1,204 appended, 3 still refused, 2 in the log or counted before");
+        assert_eq!(all.json(), json!({"appended": 1_204, "still_refused": 3, "in_log": 2}));
+    }
 
     #[test]
     fn the_listing_shows_place_reason_and_the_beginning_of_the_payload() {

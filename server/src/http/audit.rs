@@ -205,11 +205,8 @@ fn write_records(records: Records, out: &mut Lines) -> Option<()> {
     for batch in records {
         match batch {
             Ok(batch) => {
-                for LogRecord { offset, timestamp_ms, payload } in batch {
-                    let payload = payload.map(|payload| STANDARD.encode(payload));
-                    out.line(
-                        &json!({"offset": offset, "timestamp": timestamp_ms, "payload": payload}),
-                    )?;
+                for record in batch {
+                    out.line(&record_json(record))?;
                     count += 1;
                 }
             }
@@ -217,6 +214,22 @@ fn write_records(records: Records, out: &mut Lines) -> Option<()> {
         }
     }
     out.line(&json!({"end": count}))
+}
+
+/// A copy of an earlier record says of which, and that record's timestamp.
+fn record_json(record: LogRecord) -> Value {
+    let LogRecord { offset, timestamp_ms, payload, original } = record;
+    let payload = payload.map(|payload| STANDARD.encode(payload));
+    match original {
+        None => json!({"offset": offset, "timestamp": timestamp_ms, "payload": payload}),
+        Some(of) => json!({
+            "offset": offset,
+            "timestamp": timestamp_ms,
+            "payload": payload,
+            "origin": of.place,
+            "origin_time": of.timestamp_ms,
+        }),
+    }
 }
 
 fn cell_json(cell: &DumpCell) -> Value {

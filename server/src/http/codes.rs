@@ -165,6 +165,9 @@ codes! {
     OutcomeUnknown "outcome_unknown" 504 Way::Answer, false,
         "An order was not done within some seconds, and is still to be done.",
         "Look at tally plugin list before you give it again.";
+    ReplayRunning "replay_running" 409 Way::Answer, true,
+        "Dead letters are being replayed: one call at a time.",
+        "Ask again once that call has ended, which takes seconds.";
     UriTooLong "uri_too_long" 414 Way::Answer, false,
         "The path and the query have more than 4 KiB.",
         "Shorten them; a long question goes into the body of a POST.";

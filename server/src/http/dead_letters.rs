@@ -43,6 +43,9 @@ struct Item {
     partition: u32,
     offset: u64,
     time: String,
+    /// Of a copy that was sent again: where the record was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<Box<str>>,
     length: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
@@ -115,7 +118,9 @@ fn parse_query(
 }
 
 fn letter_item(letter: DeadLetter) -> Item {
-    let DeadLetter { reason, topic, partition, offset, timestamp_ms, bytes, length, .. } = letter;
+    let DeadLetter {
+        reason, topic, partition, offset, timestamp_ms, bytes, length, origin, ..
+    } = letter;
     let (text, bytes_base64) = match String::from_utf8(bytes.into_vec()) {
         Ok(text) => (Some(text), None),
         Err(fault) => (None, Some(STANDARD.encode(fault.as_bytes()))),
@@ -126,6 +131,7 @@ fn letter_item(letter: DeadLetter) -> Item {
         partition,
         offset,
         time: to_text(timestamp_ms),
+        origin,
         length,
         text,
         bytes_base64,

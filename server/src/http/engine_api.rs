@@ -7,7 +7,8 @@ use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated,
     EventPage, FeedFilter, FeedListener, FoundRecord, ListenRefused, LiveQuestion, LogError,
     LogRecord, MetricInfo, Order, OrderError, PageRequest, Question, ReadLogError, Refusals,
-    Rejected, ReplayTurns, Revision, StateDump, StoredMetric, StoredRows, WatchRequest,
+    Rejected, ReplayCounts, ReplayFault, ReplayTurns, Revision, StateDump, StoredMetric,
+    StoredRows, WatchRequest,
 };
 use tally_engine::event::Position;
 
@@ -66,6 +67,13 @@ pub trait EngineApi: Send + Sync + 'static {
     /// # Errors
     /// [`DatabaseError`]: they cannot be read.
     fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError>;
+
+    /// Judges dead letters again, of one reason if `reason` is given, and writes those that are
+    /// events now and no longer in the log to the log. Blocks.
+    ///
+    /// # Errors
+    /// [`ReplayFault`].
+    fn replay_letters(&self, reason: Option<&str>) -> Result<ReplayCounts, ReplayFault>;
 
     /// Validates events and writes the valid ones to the log. Blocks.
     ///
@@ -195,6 +203,10 @@ impl EngineApi for Engine {
 
     fn dead_letters(&self, limit: usize, reason: Option<&str>) -> Result<Refusals, DatabaseError> {
         Engine::dead_letters(self, limit, reason)
+    }
+
+    fn replay_letters(&self, reason: Option<&str>) -> Result<ReplayCounts, ReplayFault> {
+        Engine::replay_letters(self, reason)
     }
 
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {

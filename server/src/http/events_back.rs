@@ -133,6 +133,11 @@ struct RecordReply {
     position: String,
     topic: String,
     timestamp: String,
+    /// Of a copy that was sent again: where the record was, and its timestamp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_timestamp: Option<String>,
     length: usize,
     /// Neither where the record was deleted from a log that is compacted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,6 +160,8 @@ impl RecordReply {
     fn of(partition: u32, found: JudgedRecord) -> RecordReply {
         let JudgedRecord { record, topic, verdict } = found;
         let length = record.payload.as_ref().map_or(0, Vec::len);
+        let of = record.original;
+        let origin_timestamp = of.as_ref().map(|of| to_text(of.timestamp_ms));
         let (text, bytes_base64) = match record.payload.map(String::from_utf8) {
             None => (None, None),
             Some(Ok(text)) => (Some(text), None),
@@ -166,6 +173,8 @@ impl RecordReply {
             position: format!("{partition}:{}", record.offset + 1),
             topic,
             timestamp: to_text(record.timestamp_ms),
+            origin: of.map(|of| of.place),
+            origin_timestamp,
             length,
             text,
             bytes_base64,

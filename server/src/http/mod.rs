@@ -46,6 +46,7 @@ mod problems;
 mod question_query;
 mod redact_paths;
 mod refusals;
+mod replay;
 mod reply_cache;
 mod request_body;
 mod routes;
@@ -127,6 +128,9 @@ pub struct Limits {
     pub letters: usize,
     /// How long reading them may take; then 503.
     pub letter: Duration,
+    /// How long dead letters may be replayed for one request, appending included; then 503, and the
+    /// work goes on.
+    pub replay: Duration,
     /// Requests for the raw log or state that work at once; one more waits as long as `place`, then
     /// it is answered 503.
     pub audits: usize,
@@ -188,6 +192,7 @@ impl Default for Limits {
             append: seconds(10),
             letters: 2,
             letter: seconds(5),
+            replay: seconds(35),
             audits: 4,
             listings: 64,
             dumps: 2,

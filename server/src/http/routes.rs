@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::problem::Problem;
 use super::{
     App, answer_get, audit, batch, catalogue, dead_letters, events, events_back, health, mcp,
-    metrics, middleware, problems, sse_events, sse_metric, status, stored, versions, ws,
+    metrics, middleware, problems, replay, sse_events, sse_metric, status, stored, versions, ws,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -85,6 +85,7 @@ fn router(app: &Arc<App>) -> Router {
         .route("/api/internal/partitions/{partition}/skip/{offset}", post(versions::skip))
         .route("/api/internal/clock/accept", post(versions::accept_clock))
         .route("/api/dead-letters", get(dead_letters::list))
+        .route("/api/dead-letters/replay", post(replay::replay))
         .route("/api/status", get(status::show))
         .route("/api/internal/events", get(audit::events))
         .route("/api/internal/log", get(audit::log))

@@ -24,6 +24,7 @@ mod guide;
 mod kafka;
 mod kit;
 mod lanes;
+mod letters;
 mod life;
 mod limits;
 mod live;

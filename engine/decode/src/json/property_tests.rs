@@ -16,11 +16,7 @@ fn decode(decoder: &mut Decoder, records: &[String]) -> (EventBatch, Vec<String>
     let payloads: Vec<(u64, Vec<u8>)> = records.iter().enumerate().map(record).collect();
     let records: Vec<Record<'_>> = payloads
         .iter()
-        .map(|(offset, payload)| Record {
-            offset: *offset,
-            timestamp_ms: 1_704_067_200_000,
-            payload: Some(payload),
-        })
+        .map(|(offset, payload)| Record::new(*offset, 1_704_067_200_000, Some(payload)))
         .collect();
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());
     decoder.decode(0, &records, &mut DedupeWindow::new(100), 0, &mut out, &mut refused);

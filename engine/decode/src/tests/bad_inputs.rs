@@ -141,10 +141,7 @@ fn built() -> Vec<(u32, Vec<u8>, &'static str)> {
 /// The verdict on a record, in words, and that the good event after it is counted.
 fn verdict(payload: Option<&[u8]>) -> String {
     let good = event("\"event_id\":\"good\"");
-    let records = [
-        Record { offset: 5, timestamp_ms: NOW, payload },
-        Record { offset: 9, timestamp_ms: NOW, payload: Some(good.as_bytes()) },
-    ];
+    let records = [Record::new(5, NOW, payload), Record::new(9, NOW, Some(good.as_bytes()))];
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());
     decoder().decode(0, &records, &mut DedupeWindow::new(100), 0, &mut out, &mut refused);
     assert_eq!(out.offsets.last(), Some(&9), "the next good event is counted");

@@ -5,6 +5,7 @@ use super::error::SegmentLogError;
 use super::value::{self, Writer};
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
+use tally_event::ReplayOf;
 
 /// A batch of records is closed at this size: what a reader must take at once.
 const BATCH: usize = 256 << 10;
@@ -38,18 +39,44 @@ impl Group {
 impl Waiting {
     /// Number of records of the partition in this group, these included.
     pub(super) fn push(&mut self, partition: u32, records: &[(&[u8], i64)]) -> u64 {
-        let partition = partition as usize;
-        let batches = &mut self.batches[partition];
         for (payload, timestamp_ms) in records {
-            if batches.last().is_none_or(|batch| batch.len() >= BATCH) {
-                batches.push(Writer::new());
-            }
-            if let Some(batch) = batches.last_mut() {
-                batch.push(payload, *timestamp_ms);
-            }
+            self.writer(partition).push(payload, *timestamp_ms);
             self.bytes += payload.len() + value::PER_RECORD;
         }
-        self.counts[partition] += records.len() as u64;
-        self.counts[partition]
+        self.pushed(partition, records.len())
     }
+
+    /// The same of copies.
+    pub(super) fn push_copies(
+        &mut self,
+        partition: u32,
+        records: &[(&[u8], i64, ReplayOf<'_>)],
+    ) -> u64 {
+        for (payload, timestamp_ms, of) in records {
+            self.writer(partition).push_copy(payload, *timestamp_ms, *of);
+            self.bytes += copy_bytes(payload, *of);
+        }
+        self.pushed(partition, records.len())
+    }
+
+    /// The batch to which the next record belongs.
+    fn writer(&mut self, partition: u32) -> &mut Writer {
+        let batches = &mut self.batches[partition as usize];
+        if batches.last().is_none_or(|batch| batch.len() >= BATCH) {
+            batches.push(Writer::new());
+        }
+        let last = batches.len() - 1;
+        &mut batches[last]
+    }
+
+    fn pushed(&mut self, partition: u32, records: usize) -> u64 {
+        let count = &mut self.counts[partition as usize];
+        *count += records as u64;
+        *count
+    }
+}
+
+/// Bytes that a copy takes.
+pub(super) fn copy_bytes(payload: &[u8], of: ReplayOf<'_>) -> usize {
+    payload.len() + value::PER_RECORD + value::PER_COPY + of.origin.len()
 }

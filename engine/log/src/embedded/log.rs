@@ -8,7 +8,7 @@
 //! of events, and keeps no reader's offset.
 
 use super::error::SegmentLogError;
-use super::group::Group;
+use super::group::{Group, Waiting, copy_bytes};
 use super::segment::{self, Range, Segment};
 use super::value::{self, MAX_RECORD};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tally_config::{Durability, LogConfig, duration};
 use tally_database::{Database, Keyspace, Shape};
+use tally_event::ReplayOf;
 
 /// Bytes of records that wait for a commit; further callers wait for it.
 const PENDING: usize = 16 << 20;
@@ -25,6 +26,9 @@ const SEGMENT: (u64, u64) = (1 << 20, 256 << 20);
 
 /// Records (payload, timestamp in Unix milliseconds) for one partition.
 pub type Part<'a> = (u32, &'a [(&'a [u8], i64)]);
+
+/// The same of records that are copies of others, each with of which.
+pub type CopiedPart<'a> = (u32, &'a [(&'a [u8], i64, ReplayOf<'a>)]);
 
 /// The log. Shared by those who append and those who read.
 pub struct SegmentLog {
@@ -147,15 +151,49 @@ impl SegmentLog {
     /// # Errors
     /// [`SegmentLogError`].
     pub fn append_all(&self, parts: &[Part<'_>]) -> Result<Vec<u64>, SegmentLogError> {
-        let bytes = self.check(parts)?;
+        let mut bytes = 0;
+        for (partition, records) in parts {
+            self.check(*partition, records.iter().map(|(payload, _)| *payload))?;
+            bytes +=
+                records.iter().map(|(payload, _)| payload.len() + value::PER_RECORD).sum::<usize>();
+        }
+        let partitions = parts.iter().map(|(partition, _)| *partition);
+        self.commit_with(bytes, partitions, |waiting| {
+            parts.iter().map(|(partition, records)| waiting.push(*partition, records)).collect()
+        })
+    }
+
+    /// As [`SegmentLog::append_all`], records that are copies of others.
+    ///
+    /// # Errors
+    /// [`SegmentLogError`].
+    pub fn append_copies(&self, parts: &[CopiedPart<'_>]) -> Result<Vec<u64>, SegmentLogError> {
+        let mut bytes = 0;
+        for (partition, records) in parts {
+            self.check(*partition, records.iter().map(|(payload, ..)| *payload))?;
+            bytes += records.iter().map(|(payload, _, of)| copy_bytes(payload, *of)).sum::<usize>();
+        }
+        let partitions = parts.iter().map(|(partition, _)| *partition);
+        self.commit_with(bytes, partitions, |waiting| {
+            let push =
+                |(partition, records): &CopiedPart<'_>| waiting.push_copies(*partition, records);
+            parts.iter().map(push).collect()
+        })
+    }
+
+    /// Has what `push` adds committed with what else waits; of each of the partitions the offset
+    /// after its last record. `push` returns how many records of it the group then has.
+    fn commit_with(
+        &self,
+        bytes: usize,
+        partitions: impl Iterator<Item = u32>,
+        push: impl Fn(&mut Waiting) -> Vec<u64>,
+    ) -> Result<Vec<u64>, SegmentLogError> {
         let mut state = self.state.lock();
         let (group, ends) = loop {
             let mut waiting = state.pending.waiting.lock();
             if waiting.bytes == 0 || waiting.bytes + bytes <= PENDING {
-                let ends: Vec<u64> = parts
-                    .iter()
-                    .map(|(partition, records)| waiting.push(*partition, records))
-                    .collect();
+                let ends = push(&mut waiting);
                 drop(waiting);
                 break (Arc::clone(&state.pending), ends);
             }
@@ -168,30 +206,21 @@ impl SegmentLog {
         }
         drop(state);
         let bases = group.outcome.get().expect("the loop above ends when it is set").clone()?;
-        Ok(parts
-            .iter()
-            .zip(ends)
-            .map(|((partition, _), end)| bases[*partition as usize] + end)
-            .collect())
+        Ok(partitions.zip(ends).map(|(partition, end)| bases[partition as usize] + end).collect())
     }
 
-    fn check(&self, parts: &[Part<'_>]) -> Result<usize, SegmentLogError> {
-        let mut bytes = 0;
-        for (partition, records) in parts {
-            if *partition >= self.partitions {
-                return Err(SegmentLogError::NoPartition {
-                    partition: *partition,
-                    last: self.partitions - 1,
-                });
-            }
-            for (payload, _) in *records {
-                if payload.len() > MAX_RECORD {
-                    return Err(SegmentLogError::TooLarge(payload.len()));
-                }
-                bytes += payload.len() + value::PER_RECORD;
-            }
+    fn check<'p>(
+        &self,
+        partition: u32,
+        mut payloads: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<(), SegmentLogError> {
+        if partition >= self.partitions {
+            return Err(SegmentLogError::NoPartition { partition, last: self.partitions - 1 });
         }
-        Ok(bytes)
+        match payloads.find(|payload| payload.len() > MAX_RECORD) {
+            Some(payload) => Err(SegmentLogError::TooLarge(payload.len())),
+            None => Ok(()),
+        }
     }
 
     fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {

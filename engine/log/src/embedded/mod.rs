@@ -16,13 +16,14 @@ mod tail;
 mod value;
 
 pub use error::SegmentLogError;
-pub use log::{Part, SegmentLog};
+pub use log::{CopiedPart, Part, SegmentLog};
 pub use source::EmbeddedSource;
 pub use value::MAX_RECORD;
 
 use super::kind::LogKind;
 use super::{
-    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted,
+    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, ReplayRecord, Source, Survey,
+    Tail, Wanted,
 };
 use reader::EmbeddedReader;
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use tail::EmbeddedTail;
 use tally_config::{LogConfig, SourceKind};
 use tally_database::Database;
+use tally_event::ReplayOf;
 use tally_progress::Position;
 
 pub(super) const KIND: LogKind = LogKind {
@@ -110,6 +112,28 @@ impl Log for EmbeddedLog {
         let slices: Vec<Part<'_>> =
             parts.iter().map(|(partition, records)| (*partition, records.as_slice())).collect();
         let ends = self.0.append_all(&slices)?;
+        let position = Position(parts.into_keys().zip(ends).collect());
+        Ok(AppendOutcome { position, too_large })
+    }
+
+    fn append_replayed(
+        &self,
+        records: &[ReplayRecord<'_>],
+        now_ms: i64,
+    ) -> Result<AppendOutcome, AppendError> {
+        let mut parts: BTreeMap<u32, Vec<(&[u8], i64, ReplayOf<'_>)>> = BTreeMap::new();
+        let mut too_large = Vec::new();
+        for (index, ReplayRecord { key, payload, of }) in records.iter().enumerate() {
+            if payload.len() > MAX_RECORD {
+                too_large.push(index);
+            } else {
+                let part = parts.entry(self.0.partition_of(key)).or_default();
+                part.push((*payload, now_ms, *of));
+            }
+        }
+        let slices: Vec<CopiedPart<'_>> =
+            parts.iter().map(|(partition, records)| (*partition, records.as_slice())).collect();
+        let ends = self.0.append_copies(&slices)?;
         let position = Position(parts.into_keys().zip(ends).collect());
         Ok(AppendOutcome { position, too_large })
     }

@@ -7,7 +7,7 @@
 //! large itself, and counts as an error.
 
 use super::errors::describe_too_large_event;
-use super::sender::{Deliveries, FailedRecord, LISTED, RefusedRecord, Sender};
+use super::sender::{Deliveries, FailedRecord, LISTED, OutgoingRecord, RefusedRecord, Sender};
 use super::settings::batch_size;
 use super::topic::{self, MetadataClient};
 use super::write_failure::{Loss, WriteFailure};
@@ -46,7 +46,8 @@ impl Way {
     }
 
     fn enqueue(&mut self, key: &[u8], payload: &[u8]) -> Result<(), FailedRecord> {
-        self.sender.enqueue((key, payload), self.sent, &self.deliveries, self.sent)?;
+        let record = OutgoingRecord::new(key, payload);
+        self.sender.enqueue(record, self.sent, &self.deliveries, self.sent)?;
         self.sent += 1;
         Ok(())
     }

@@ -116,7 +116,7 @@ impl LiveSender {
 mod tests {
     use super::*;
     use crate::kafka::mock_cluster::cluster;
-    use crate::kafka::sender::Deliveries;
+    use crate::kafka::sender::{Deliveries, OutgoingRecord};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     const OLD_EPOCH: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
@@ -126,7 +126,7 @@ mod tests {
     fn acknowledged(sender: &Sender, records: usize) -> usize {
         let deliveries = Deliveries::new();
         for n in 0..records {
-            assert!(sender.enqueue((b"1", b"a"), n, &deliveries, n).is_ok());
+            assert!(sender.enqueue(OutgoingRecord::new(b"1", b"a"), n, &deliveries, n).is_ok());
         }
         deliveries.all(records).acknowledged
     }

@@ -4,7 +4,8 @@
 //! outside the group, too; `producer` and `bulk_producer` append, over a `sender`, which
 //! `live_sender` replaces; `topic` asks the brokers what the topic is and holds, `batch_limit` is
 //! how much it takes at once. `settings` are those of each client, `errors` what a fault means,
-//! `write_failure` what it means for a record, `connection_report` what explains one, `stall` and
+//! `write_failure` what it means for a record, `connection_report` what explains one,
+//! `origin_headers` what a record says of the one that it is a copy of, `stall` and
 //! `skipped_offsets` arithmetic of the source. All that is unsafe is in `raw`.
 
 mod batch_limit;
@@ -15,6 +16,7 @@ mod errors;
 mod live_sender;
 #[cfg(test)]
 mod mock_cluster;
+mod origin_headers;
 mod producer;
 mod raw;
 mod reader;
@@ -36,7 +38,8 @@ pub use topic::{TopicInfo, TopicSurvey, inspect};
 
 use super::kind::LogKind;
 use super::{
-    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, Source, Survey, Tail, Wanted,
+    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, ReplayRecord, Source, Survey,
+    Tail, Wanted,
 };
 use batch_limit::BatchLimit;
 use reader::KafkaReader;
@@ -121,6 +124,14 @@ impl Log for KafkaLog {
 
     fn append(&self, records: &[(&[u8], &[u8])], _: i64) -> Result<AppendOutcome, AppendError> {
         Ok(self.producer.send(records)?)
+    }
+
+    fn append_replayed(
+        &self,
+        records: &[ReplayRecord<'_>],
+        _: i64,
+    ) -> Result<AppendOutcome, AppendError> {
+        Ok(self.producer.send_replayed(records)?)
     }
 
     fn writing(&self) -> Result<String, String> {

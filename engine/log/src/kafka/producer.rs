@@ -19,9 +19,9 @@
 use super::batch_limit::BatchLimit;
 use super::errors::describe_too_large_event;
 use super::live_sender::LiveSender;
-use super::sender::{Delivered, Deliveries, FailedRecord, Sender};
+use super::sender::{Delivered, Deliveries, FailedRecord, OutgoingRecord, Sender};
 use super::write_failure::{Loss, WriteFailure};
-use crate::{AppendError, AppendOutcome, LogError};
+use crate::{AppendError, AppendOutcome, LogError, ReplayRecord};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,25 +117,42 @@ impl Producer {
     /// # Errors
     /// [`ProduceError`]: some have failed.
     pub fn send(&self, records: &[(&[u8], &[u8])]) -> Result<AppendOutcome, ProduceError> {
+        let record = |index: usize| OutgoingRecord::new(records[index].0, records[index].1);
+        self.send_all(records.len(), &record)
+    }
+
+    /// The same of copies of other records, each with headers that say of which.
+    ///
+    /// # Errors
+    /// [`ProduceError`]: some have failed.
+    pub(super) fn send_replayed(
+        &self,
+        records: &[ReplayRecord<'_>],
+    ) -> Result<AppendOutcome, ProduceError> {
+        self.send_all(records.len(), &|index| OutgoingRecord::copy(records[index]))
+    }
+
+    fn send_all<'a>(
+        &self,
+        count: usize,
+        record: &dyn Fn(usize) -> OutgoingRecord<'a>,
+    ) -> Result<AppendOutcome, ProduceError> {
         let sender = match self.client.get() {
             Ok(sender) => sender,
-            Err(fault) => {
-                let all = records.len();
-                return Err(self.failed(all, all, (Loss::Unavailable, fault)));
-            }
+            Err(fault) => return Err(self.failed(count, count, (Loss::Unavailable, fault))),
         };
-        let all: Vec<usize> = (0..records.len()).collect();
-        let mut pass = self.pass(&sender, records, &all);
+        let all: Vec<usize> = (0..count).collect();
+        let mut pass = self.pass(&sender, record, &all);
         if pass.worst.is_none() && !pass.with_batch.is_empty() {
-            self.send_alone(&sender, records, &mut pass);
+            self.send_alone(&sender, record, &mut pass);
         }
         let Pass { next, mut too_large, with_batch, failed, worst, .. } = pass;
         let unacknowledged = too_large.len() + with_batch.len() + failed;
         if let Some(worst) = worst {
-            return Err(self.failed(records.len(), unacknowledged, worst));
+            return Err(self.failed(count, unacknowledged, worst));
         }
-        if unacknowledged < records.len() {
-            self.acknowledged(&sender, (records.len() - unacknowledged) as u64);
+        if unacknowledged < count {
+            self.acknowledged(&sender, (count - unacknowledged) as u64);
         }
         if !too_large.is_empty() {
             self.tell_too_large(too_large.len());
@@ -145,11 +162,16 @@ impl Producer {
     }
 
     /// Sends the records of these indices over a client and waits for what becomes of each.
-    fn pass(&self, sender: &Sender, records: &[(&[u8], &[u8])], wanted: &[usize]) -> Pass {
+    fn pass<'a>(
+        &self,
+        sender: &Sender,
+        record: &dyn Fn(usize) -> OutgoingRecord<'a>,
+        wanted: &[usize],
+    ) -> Pass {
         let deliveries = Deliveries::new();
         let (mut pass, mut sent, mut stopped) = (Pass::default(), 0, None);
         for (place, index) in wanted.iter().enumerate() {
-            match sender.enqueue(records[*index], *index, &deliveries, sent) {
+            match sender.enqueue(record(*index), *index, &deliveries, sent) {
                 Ok(()) => sent += 1,
                 Err(FailedRecord { failure: WriteFailure::Lost(loss), fault }) => {
                     pass.failed = wanted.len() - place;
@@ -173,10 +195,15 @@ impl Producer {
 
     /// Sends again, each in a batch of its own, the records that were refused with their batch by
     /// this client.
-    fn send_alone(&self, sender: &Arc<Sender>, records: &[(&[u8], &[u8])], pass: &mut Pass) {
+    fn send_alone<'a>(
+        &self,
+        sender: &Arc<Sender>,
+        record: &dyn Fn(usize) -> OutgoingRecord<'a>,
+        pass: &mut Pass,
+    ) {
         let wanted = std::mem::take(&mut pass.with_batch);
         let alone = match self.lone_sender() {
-            Ok(lone) => self.pass(&lone, records, &wanted),
+            Ok(lone) => self.pass(&lone, record, &wanted),
             Err(fault) => Pass {
                 failed: wanted.len(),
                 worst: Some((Loss::Unavailable, fault)),

@@ -6,10 +6,11 @@
 
 use super::connection_report::ConnectionReport;
 use super::errors::{describe_writing, refused};
+use super::origin_headers::headers_of;
 use super::raw::{Fault, fault_of, is_unwritten};
 use super::settings::{self, Settings};
 use super::write_failure::{Loss, WriteFailure, disowns, write_failure};
-use crate::LogError;
+use crate::{LogError, ReplayRecord};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
+use tally_event::ReplayOf;
 
 /// How long the thread waits for reports at a time.
 const REPORTS: Duration = Duration::from_secs(1);
@@ -71,6 +73,26 @@ pub(super) struct Delivered {
     /// Whether one of them was refused for a size.
     pub(super) oversized: bool,
     pub(super) next: BTreeMap<u32, u64>,
+}
+
+/// A record that is to be sent.
+#[derive(Clone, Copy)]
+pub(super) struct OutgoingRecord<'a> {
+    key: &'a [u8],
+    payload: &'a [u8],
+    /// Of which record it is a copy.
+    of: Option<ReplayOf<'a>>,
+}
+
+impl<'a> OutgoingRecord<'a> {
+    pub(super) fn new(key: &'a [u8], payload: &'a [u8]) -> OutgoingRecord<'a> {
+        OutgoingRecord { key, payload, of: None }
+    }
+
+    /// A copy.
+    pub(super) fn copy(ReplayRecord { key, payload, of }: ReplayRecord<'a>) -> OutgoingRecord<'a> {
+        OutgoingRecord { key, payload, of: Some(of) }
+    }
 }
 
 /// A record that was refused with its batch.
@@ -270,11 +292,11 @@ impl Sender {
         describe_writing(config, self.inner.client().context().connection.lock().explain(fault))
     }
 
-    /// Queues a record (key, payload) under its `index`, after so many that were `sent`; waits for
+    /// Queues a record under its `index`, after so many that were `sent`; waits for
     /// room in the queue, up to 20 s.
     pub(super) fn enqueue(
         &self,
-        (key, payload): (&[u8], &[u8]),
+        OutgoingRecord { key, payload, of }: OutgoingRecord<'_>,
         index: usize,
         deliveries: &Arc<Deliveries>,
         sent: usize,
@@ -282,6 +304,9 @@ impl Sender {
         let deadline = Instant::now() + ROOM_WITHIN;
         let opaque = Box::new(SentRecord { deliveries: Arc::clone(deliveries), index });
         let mut record = BaseRecord::with_opaque_to(&self.topic, opaque).key(key).payload(payload);
+        if let Some(of) = of {
+            record = record.headers(headers_of(of));
+        }
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),

@@ -18,7 +18,7 @@ use super::errors::{describe, describe_death, refused, worse};
 use super::raw::{self, Client, Fault, Kind};
 use super::skipped_offsets::ClientPosition;
 use super::stall::{PartitionProgress, Watchdog};
-use super::{settings, topic};
+use super::{origin_headers, settings, topic};
 use crate::{Bounds, LogError, Sink, Source, Start, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -599,11 +599,7 @@ fn deliver(
             }
             held.next = message.offset() + 1;
             held.unresolved = false;
-            records.push(Record {
-                offset: message.offset(),
-                timestamp_ms: message.timestamp_ms(),
-                payload: message.payload(),
-            });
+            records.push(origin_headers::record(*message));
         }
         if !records.is_empty() {
             sink.records(partition, &records);

@@ -4,7 +4,7 @@
 use super::errors::{describe, describe_death, refused};
 use super::raw::Fault;
 use super::skipped_offsets::ClientPosition;
-use super::{raw, settings};
+use super::{origin_headers, raw, settings};
 use crate::{LogError, Tail};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -146,11 +146,7 @@ impl Tail for KafkaTail {
                         self.positions.entry(message.partition()).or_default().doubt();
                         first = first.or(Some(fault));
                     }
-                    None => records.push(Record {
-                        offset: message.offset(),
-                        timestamp_ms: message.timestamp_ms(),
-                        payload: message.payload(),
-                    }),
+                    None => records.push(origin_headers::record(*message)),
                 }
             }
             if !records.is_empty() {

@@ -187,11 +187,7 @@ fn batch(decoder: &mut Decoder, events: &[&Event], partition: u32, from: u64) ->
     let texts: Vec<String> = events.iter().map(|event| record(event)).collect();
     let record = |(n, text)| {
         let text: &String = text;
-        Record {
-            offset: from + n as u64,
-            timestamp_ms: CLOCKS[n % CLOCKS.len()],
-            payload: Some(text.as_bytes()),
-        }
+        Record::new(from + n as u64, CLOCKS[n % CLOCKS.len()], Some(text.as_bytes()))
     };
     let records: Vec<Record<'_>> = texts.iter().enumerate().map(record).collect();
     let (mut out, mut refused) = (EventBatch::default(), Vec::new());

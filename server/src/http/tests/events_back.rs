@@ -49,6 +49,11 @@ async fn a_record_comes_as_it_is_with_its_verdict() {
         answer.text,
         r#"{"partition":0,"offset":0,"position":"0:1","topic":"log","timestamp":"2026-01-01T00:00:00.000Z","length":2,"text":"{}","verdict":{"state":"event","event":{"n":1.50}}}"#
     );
+    let copy = world.get("/api/records/0/5").await.json();
+    assert_eq!(
+        (&copy["origin"], &copy["origin_timestamp"]),
+        (&json!("log/0/7"), &json!("2025-12-31T23:58:20.000Z"))
+    );
     let duplicate = world.get("/api/records/0/1").await.json();
     assert_eq!(duplicate["verdict"], json!({"state": "duplicate"}));
     let refused = world.get("/api/records/0/2").await.json();

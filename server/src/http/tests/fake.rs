@@ -22,9 +22,10 @@ use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, CommitStatus, Cost as MetricCost, EngineStatus,
     EvaluateError, Evaluated, EventPage, EventRate, FeedFilter, FeedListener, FoundRecord, History,
     JudgedRecord, ListenRefused, LiveAnswer, LivePublisher, LiveQuestion, LogError, LogRecord,
-    MemoryStatus, MemoryUse, MetricInfo, MetricState, Order, OrderError, PageRequest, PastEvent,
-    Question, ReadLogError, RecordVerdict, Refusals, Rejected, ReplayTurns, Revision, StateDump,
-    StateUnavailable, StoredMetric, StoredRows, WatchRequest, live_question,
+    MemoryStatus, MemoryUse, MetricInfo, MetricState, Order, OrderError, OriginalRecord,
+    PageRequest, PastEvent, Question, ReadLogError, RecordVerdict, Refusals, Rejected,
+    ReplayCounts, ReplayFault, ReplayTurns, Revision, StateDump, StateUnavailable, StoredMetric,
+    StoredRows, WatchRequest, live_question,
 };
 use tally_engine::event::Position;
 use tally_engine::feed::{Feed, NewEvent};
@@ -52,6 +53,9 @@ pub(super) struct Fake {
     pub(super) order_fails: Mutex<OrderError>,
     pub(super) letters: Mutex<Result<Refusals, DatabaseError>>,
     pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
+    pub(super) replayed: Mutex<Result<ReplayCounts, ReplayFault>>,
+    /// The reasons of which letters were replayed.
+    pub(super) replay_asked: Mutex<Vec<Option<String>>>,
     pub(super) checks: Mutex<Vec<Check>>,
     /// But for its readiness, which is `checks`.
     pub(super) status: Mutex<EngineStatus>,
@@ -77,6 +81,8 @@ impl Fake {
             order_fails: Mutex::new(OrderError::NotPossible("there is only one".into())),
             letters: Mutex::new(Ok(Refusals::default())),
             letters_asked: Mutex::default(),
+            replayed: Mutex::new(Ok(ReplayCounts::default())),
+            replay_asked: Mutex::default(),
             checks: Mutex::new(vec![Check {
                 name: "store",
                 ok: true,
@@ -283,6 +289,11 @@ impl EngineApi for Fake {
         self.letters.lock().clone()
     }
 
+    fn replay_letters(&self, reason: Option<&str>) -> Result<ReplayCounts, ReplayFault> {
+        self.replay_asked.lock().push(reason.map(str::to_owned));
+        self.replayed.lock().clone()
+    }
+
     fn append(&self, events: &[&[u8]]) -> Result<Appended, AppendError> {
         if *self.append_fails.lock() {
             return Err(AppendError::Unavailable("the disk is full".into()));
@@ -335,19 +346,21 @@ impl EngineApi for Fake {
         Ok(EventPage { events, next })
     }
 
-    /// At 0 an event, at 1 its duplicate, at 2 no event, at 3 a tombstone, at 4 none.
+    /// At 0 an event, at 1 its duplicate, at 2 no event, at 3 a tombstone, at 4 none, at 5 a copy.
     fn record(&self, partition: u32, offset: u64) -> Result<FoundRecord, ReadLogError> {
         let refused = |reason: &str| RecordVerdict::Refused(reason.into());
         let (payload, verdict) = match (partition, offset) {
             (1.., _) => return Err(ReadLogError::NoPartition(partition)),
-            (0, 0) => (Some(&b"{}"[..]), RecordVerdict::Event("{\"n\":1.50}".into())),
+            (0, 0 | 5) => (Some(&b"{}"[..]), RecordVerdict::Event("{\"n\":1.50}".into())),
             (0, 1) => (Some(&b"{}"[..]), RecordVerdict::Duplicate),
             (0, 2) => (Some(&b"\xff"[..]), refused("invalid_utf8")),
             (0, 3) => (None, refused("empty_payload")),
             (0, _) => return Ok(FoundRecord::NotHeld { start: 0, end: 4 }),
         };
         let payload = payload.map(<[u8]>::to_vec);
-        let record = LogRecord { offset, timestamp_ms: 1_767_225_600_000, payload };
+        let of = OriginalRecord { place: "log/0/7".into(), timestamp_ms: 1_767_225_500_000 };
+        let original = Some(of).filter(|_| offset == 5);
+        let record = LogRecord { offset, timestamp_ms: 1_767_225_600_000, payload, original };
         Ok(FoundRecord::Judged(JudgedRecord { record, topic: "log".into(), verdict }))
     }
 
@@ -375,19 +388,20 @@ impl EngineApi for Fake {
         Ok(vec![Bounds { partition: 0, start: 3, end: 1_204, open: 0 }])
     }
 
-    /// Three records, the second a tombstone; from 100 on it breaks off.
+    /// Three records, the second a tombstone, the third a copy; from 100 on it breaks off.
     fn log_read(&self, partition: u32, from: u64, _: u64) -> Result<Records, ReadLogError> {
         if partition > 0 {
             return Err(ReadLogError::NoPartition(partition));
         }
-        let record = |offset, payload: Option<&[u8]>| LogRecord {
-            offset,
-            timestamp_ms: 7,
-            payload: payload.map(<[u8]>::to_vec),
-        };
+        let record =
+            |offset, payload: Option<&[u8]>| LogRecord::new(offset, 7, payload.map(<[u8]>::to_vec));
+        let original = Some(OriginalRecord { place: "log/0/1".into(), timestamp_ms: 3 });
         let broken = || LogError::Fatal("it broke off".into());
-        let last =
-            if from < 100 { Ok(vec![record(from + 2, Some(b"\xff"))]) } else { Err(broken()) };
+        let last = if from < 100 {
+            Ok(vec![LogRecord { original, ..record(from + 2, Some(b"\xff")) }])
+        } else {
+            Err(broken())
+        };
         Ok(Box::new(
             [Ok(vec![record(from, Some(b"{}")), record(from + 1, None)]), last].into_iter(),
         ))

@@ -13,6 +13,7 @@ mod mcp;
 mod middleware;
 mod origin_check;
 mod problems;
+mod replay;
 mod routes;
 mod rows;
 mod sockets;

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// A route of each kind.
-pub(super) const ROUTES: [(&str, &str); 21] = [
+pub(super) const ROUTES: [(&str, &str); 22] = [
     ("GET", "/api/users"),
     ("GET", "/api/product/10"),
     ("GET", "/api/metrics"),
@@ -23,6 +23,7 @@ pub(super) const ROUTES: [(&str, &str); 21] = [
     ("GET", "/api/events/stream?user_ids=1"),
     ("GET", "/api/records/0/1"),
     ("GET", "/api/dead-letters"),
+    ("POST", "/api/dead-letters/replay"),
     ("GET", "/api/status"),
     ("GET", "/api/internal/events"),
     ("POST", "/api/internal/metrics/x/purge"),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
-use tally_engine::engine::{EvaluateError, OrderError, StateUnavailable};
+use tally_engine::engine::{EvaluateError, OrderError, ReplayFault, StateUnavailable};
 use tally_engine::progress::Halt;
 use tally_plugin::ask::Fault;
 
@@ -166,6 +166,10 @@ async fn refused(world: &World, code: Code) -> Answer {
         Code::LogUnavailable => {
             *world.fake.append_fails.lock() = true;
             world.post("/api/events", "{}").await
+        }
+        Code::ReplayRunning => {
+            *world.fake.replayed.lock() = Err(ReplayFault::Busy);
+            world.post("/api/dead-letters/replay", "{}").await
         }
         Code::NotReady => {
             world.fake.checks.lock().iter_mut().for_each(|check| check.ok = false);

@@ -248,6 +248,7 @@ async fn dead_letters_are_shown_as_text_where_they_are_text() {
         letter("invalid_utf8", 9, b"\xff\xfe"),
         letter("invalid_json", 8, "{\"ü".as_bytes()),
         letter("payload_too_large", 7, &[b'x'; 70_000]),
+        DeadLetter { origin: Some("events/3/1".into()), ..letter("too_deep", 6, b"[") },
     ];
     let counts = [("invalid_json".into(), 12), ("invalid_utf8".into(), 1)].into();
     *world.fake.letters.lock() = Ok(Refusals { letters, partial: true, counts });
@@ -264,6 +265,9 @@ async fn dead_letters_are_shown_as_text_where_they_are_text() {
         with(json!({"reason": "invalid_json", "offset": 8, "length": 4, "text": "{\"ü"})),
         with(
             json!({"reason": "payload_too_large", "offset": 7, "length": 70_000, "text": "x".repeat(1_024)})
+        ),
+        with(
+            json!({"reason": "too_deep", "offset": 6, "length": 1, "text": "[", "origin": "events/3/1"})
         ),
     ]);
     assert_eq!(answer["items"], items);
@@ -356,7 +360,7 @@ async fn the_log_is_shown_line_by_line_to_those_who_count_again() {
     let expected = [
         r#"{"offset":5,"timestamp":7,"payload":"e30="}"#,
         r#"{"offset":6,"timestamp":7,"payload":null}"#,
-        r#"{"offset":7,"timestamp":7,"payload":"/w=="}"#,
+        r#"{"offset":7,"timestamp":7,"payload":"/w==","origin":"log/0/1","origin_time":3}"#,
         r#"{"end":3}"#,
     ];
     assert_eq!(

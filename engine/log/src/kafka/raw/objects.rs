@@ -9,6 +9,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka_sys as rds;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
 use std::ptr;
 
 /// What librdkafka calls a fault of this number.
@@ -77,6 +78,32 @@ pub(in crate::kafka) struct Message<'a> {
     raw: &'a rds::rd_kafka_message_t,
 }
 
+/// The headers of a message, which lasts longer.
+#[derive(Clone, Copy)]
+pub(in crate::kafka) struct MessageHeaders<'a> {
+    list: ptr::NonNull<rds::rd_kafka_headers_t>,
+    of: PhantomData<Message<'a>>,
+}
+
+impl<'a> MessageHeaders<'a> {
+    /// The value of the last header of a name; `None` where there is no such header, or it has no
+    /// value.
+    pub(in crate::kafka) fn last(self, name: &CStr) -> Option<&'a [u8]> {
+        let (mut value, mut size) = (ptr::null(), 0);
+        // SAFETY: the list is the message's, which is alive; the name ends with a zero, and the
+        // call writes only value and size.
+        let code = unsafe {
+            rds::rd_kafka_header_get_last(self.list.as_ptr(), name.as_ptr(), &mut value, &mut size)
+        };
+        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR || value.is_null() {
+            return None;
+        }
+        // SAFETY: not null; librdkafka keeps `size` bytes there until the message is destroyed,
+        // which `'a` precedes.
+        Some(unsafe { std::slice::from_raw_parts(value.cast(), size) })
+    }
+}
+
 /// Whether a message that a producer could not deliver is certainly not in the log: of no attempt
 /// at it the outcome is unknown.
 pub(in crate::kafka) fn is_unwritten(message: &BorrowedMessage<'_>) -> bool {
@@ -135,6 +162,20 @@ impl<'a> Message<'a> {
         // SAFETY: not null; librdkafka keeps `len` bytes there until the message is destroyed,
         // which `'a` precedes.
         Some(unsafe { std::slice::from_raw_parts(self.raw.payload.cast(), self.raw.len) })
+    }
+
+    /// Its headers; `None` where it has none, which costs one look at the message.
+    #[inline]
+    pub(in crate::kafka) fn headers(self) -> Option<MessageHeaders<'a>> {
+        let mut headers = ptr::null_mut();
+        // SAFETY: the message is alive, and the call writes only `headers`: what it takes apart
+        // belongs to the message and stays until that is destroyed, which `'a` precedes.
+        let code = unsafe { rds::rd_kafka_message_headers(self.raw, &mut headers) };
+        let found = code == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+        found
+            .then(|| ptr::NonNull::new(headers))
+            .flatten()
+            .map(|list| MessageHeaders { list, of: PhantomData })
     }
 
     pub(in crate::kafka) fn fault(self) -> Option<Fault> {

@@ -2,8 +2,8 @@
 
 use crate::event::{Position, Record};
 use crate::log::{
-    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, LogRecord, Source, Survey, Tail,
-    Wanted,
+    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, LogRecord, ReplayRecord, Source,
+    Survey, Tail, Wanted,
 };
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ impl Part {
     pub(super) fn records(&self, from: u64, to: u64, most: usize) -> Vec<LogRecord> {
         let record = |offset: u64| {
             let payload = self.kept[offset as usize].1.clone()?;
-            Some(LogRecord { offset, timestamp_ms: NOW, payload: Some(payload.into_bytes()) })
+            Some(LogRecord::new(offset, NOW, Some(payload.into_bytes())))
         };
         (from.max(self.start)..to.min(self.end())).filter_map(record).take(most).collect()
     }
@@ -71,11 +71,6 @@ struct MemoryTail {
 
 struct MemoryReader(Vec<LogRecord>);
 
-pub(super) fn borrowed(record: &LogRecord) -> Record<'_> {
-    let LogRecord { offset, timestamp_ms, payload } = record;
-    Record { offset: *offset, timestamp_ms: *timestamp_ms, payload: payload.as_deref() }
-}
-
 impl Tail for MemoryTail {
     fn poll(
         &mut self,
@@ -87,7 +82,7 @@ impl Tail for MemoryTail {
             let read = self.parts.lock()[n].records(*next, u64::MAX, most / 2);
             if let Some(last) = read.last() {
                 *next = last.offset + 1;
-                each(n as u32, &read.iter().map(borrowed).collect::<Vec<_>>());
+                each(n as u32, &read.iter().map(LogRecord::borrowed).collect::<Vec<_>>());
             }
         }
         Ok(())
@@ -154,6 +149,14 @@ impl Log for MemoryLog {
     }
 
     fn append(&self, _: &[(&[u8], &[u8])], _: i64) -> Result<AppendOutcome, AppendError> {
+        unreachable!("records are put in directly")
+    }
+
+    fn append_replayed(
+        &self,
+        _: &[ReplayRecord<'_>],
+        _: i64,
+    ) -> Result<AppendOutcome, AppendError> {
         unreachable!("records are put in directly")
     }
 

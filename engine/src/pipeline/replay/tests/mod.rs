@@ -10,7 +10,7 @@ use crate::decode::{DedupeWindow, Refused};
 use crate::event::{EventBatch, Record};
 use crate::pipeline::publish_events::publish_events;
 use crate::pipeline::testing::payload;
-use memory_log::{Kept, MemoryLog, borrowed};
+use memory_log::{Kept, MemoryLog};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -100,7 +100,7 @@ impl World {
         let part = &parts[partition as usize];
         let to = part.end().min(*next + most);
         let read = part.records(*next, to, usize::MAX);
-        let records: Vec<Record<'_>> = read.iter().map(borrowed).collect();
+        let records: Vec<Record<'_>> = read.iter().map(|record| record.borrowed()).collect();
         let (batch, refused) = (&mut self.batch, &mut self.refused);
         self.decoder.decode(partition, &records, window, *next, batch, refused);
         publish_events(&self.feed, &self.decoder, batch, &records, *next);

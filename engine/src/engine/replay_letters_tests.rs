@@ -1,0 +1,447 @@
+//! Dead letters that are judged again, over an embedded log, alone and as one that others write to.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use super::*;
+use crate::config::{Config, EventsConfig};
+use crate::database::Database;
+use crate::decode::DedupeWindow;
+use crate::event::{EventBatch, Record};
+use crate::log::{
+    self, AppendOutcome, LogReader, LogRecord, Source, Survey, Surveyed, Tail, Wanted,
+};
+use crate::progress::Span;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+const THEN: i64 = 1_700_000_000_000;
+
+/// How an append of copies fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Failure {
+    /// After they were written.
+    Written,
+    /// Before.
+    Lost,
+    /// All but the first are too large.
+    TooLarge,
+}
+
+/// A log that is shared, or not, and whose appends fail when they are told to.
+struct TestLog {
+    inner: Arc<dyn Log>,
+    shared: bool,
+    fails: Mutex<Option<Failure>>,
+    /// Offsets behind the end of each partition that wait for a transaction.
+    open: Mutex<u64>,
+}
+
+impl Survey for TestLog {
+    fn topic(&self, wait: Duration) -> Result<Option<String>, LogError> {
+        self.inner.survey().topic(wait)
+    }
+
+    fn ask(&self, _: Duration) -> Result<Surveyed, LogError> {
+        Ok(Surveyed { topic: None, bounds: self.bounds()? })
+    }
+}
+
+/// The log and what surveys it.
+struct Shared(Arc<TestLog>);
+
+impl Log for Shared {
+    fn kind(&self) -> &'static str {
+        "log"
+    }
+
+    fn name(&self) -> &str {
+        "log"
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.shared
+    }
+
+    fn begins_at_end(&self) -> bool {
+        false
+    }
+
+    fn source(&self) -> Result<Box<dyn Source>, LogError> {
+        self.0.inner.source()
+    }
+
+    fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, LogError> {
+        self.0.inner.replay(wanted)
+    }
+
+    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, LogError> {
+        self.0.inner.tail(from)
+    }
+
+    fn range(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, LogError> {
+        self.0.inner.range(partition, from, to)
+    }
+
+    fn bounds(&self) -> Result<Vec<Bounds>, LogError> {
+        self.0.bounds()
+    }
+
+    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError> {
+        self.0.inner.starts(since_ms)
+    }
+
+    fn append(&self, records: &[(&[u8], &[u8])], now: i64) -> Result<AppendOutcome, AppendError> {
+        self.0.inner.append(records, now)
+    }
+
+    fn append_replayed(
+        &self,
+        records: &[ReplayRecord<'_>],
+        now: i64,
+    ) -> Result<AppendOutcome, AppendError> {
+        match self.0.fails.lock().take() {
+            None => self.0.inner.append_replayed(records, now),
+            Some(Failure::Lost) => Err(AppendError::InDoubt("it may be there".into())),
+            Some(Failure::Written) => {
+                self.0.inner.append_replayed(records, now)?;
+                Err(AppendError::InDoubt("it may be there".into()))
+            }
+            Some(Failure::TooLarge) => {
+                let outcome = self.0.inner.append_replayed(&records[..1], now)?;
+                Ok(AppendOutcome { too_large: (1..records.len()).collect(), ..outcome })
+            }
+        }
+    }
+
+    fn writing(&self) -> Result<String, String> {
+        self.0.inner.writing()
+    }
+
+    fn survey(&self) -> Arc<dyn Survey> {
+        self.0.clone()
+    }
+}
+
+impl TestLog {
+    fn bounds(&self) -> Result<Vec<Bounds>, LogError> {
+        let open = *self.open.lock();
+        let bounds = self.inner.bounds()?.into_iter();
+        Ok(bounds.map(|held| Bounds { end: held.end - open.min(held.end), open, ..held }).collect())
+    }
+}
+
+/// An engine's letters beside a log.
+struct Rig {
+    log: Arc<TestLog>,
+    letters: DeadLetters,
+    window: u64,
+    counted: Vec<(BTreeMap<u32, Origin>, Position)>,
+    _folder: tempfile::TempDir,
+}
+
+fn letters(folder: &tempfile::TempDir) -> (Database, DeadLetters) {
+    let database = Database::open(folder.path()).unwrap();
+    let letters = DeadLetters::open(&database, 10_000).unwrap();
+    (database, letters)
+}
+
+fn rig(shared: bool) -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let (database, letters) = letters(&folder);
+    let mut config = Config::default();
+    config.log.partitions = 2;
+    let inner = log::open(&config, &database).unwrap();
+    let (fails, open) = (Mutex::default(), Mutex::default());
+    let log = Arc::new(TestLog { inner, shared, fails, open });
+    Rig { log, letters, window: 1_000, counted: Vec::new(), _folder: folder }
+}
+
+fn event(user: u64) -> String {
+    format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"}}")
+}
+
+/// A letter whose record was in another topic.
+fn letter(offset: u64, payload: &str) -> DeadLetter {
+    DeadLetter::new("invalid_json", "old", 7, offset, THEN, Some(payload.as_bytes()))
+}
+
+fn events(offsets: std::ops::Range<u64>) -> Vec<DeadLetter> {
+    offsets.map(|offset| letter(offset, &event(offset))).collect()
+}
+
+const fn counts(appended: u64, still_refused: u64, in_log: u64) -> ReplayCounts {
+    ReplayCounts { appended, still_refused, in_log, more: false }
+}
+
+impl Rig {
+    /// Another engine on this log, with letters of its own.
+    fn other(&self) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, letters) = letters(&folder);
+        let (log, counted) = (self.log.clone(), Vec::new());
+        Rig { log, letters, window: self.window, counted, _folder: folder }
+    }
+
+    fn call(
+        &self,
+        reason: Option<&str>,
+        (from, steps, time): (u64, usize, Duration),
+    ) -> Result<(ReplayCounts, Option<u64>), ReplayFault> {
+        let log = Shared(self.log.clone());
+        let held = held(&log)?;
+        let judge = Decoder::new(&EventsConfig::default()).unwrap();
+        let mut replay = LetterReplay {
+            log: &log,
+            letters: &self.letters,
+            judge: &judge,
+            window: self.window,
+            counted: CountedRecords(self.counted.clone()),
+            now: held.clone(),
+            held,
+            looked: BTreeMap::new(),
+            until: Instant::now() + time,
+            counts: ReplayCounts::default(),
+        };
+        let next = replay.run(reason, from, steps)?;
+        Ok((replay.counts, next))
+    }
+
+    fn replay(&self) -> Result<ReplayCounts, ReplayFault> {
+        self.call(None, (0, STEPS, CALL_TIME)).map(|(counts, _)| counts)
+    }
+
+    fn append(&self, user: u64, payload: &str) -> (u32, u64) {
+        let key = user.to_string();
+        let outcome =
+            self.log.inner.append(&[(key.as_bytes(), payload.as_bytes())], wall_ms()).unwrap();
+        let (partition, next) = outcome.position.0.into_iter().next().unwrap();
+        (partition, next - 1)
+    }
+
+    fn records(&self) -> Vec<(u32, LogRecord)> {
+        let mut all = Vec::new();
+        for held in self.log.inner.bounds().unwrap() {
+            let mut reader = self.log.inner.range(held.partition, held.start, held.end).unwrap();
+            loop {
+                let batch = reader.batch().unwrap();
+                if batch.is_empty() {
+                    break;
+                }
+                all.extend(batch.into_iter().map(|record| (held.partition, record)));
+            }
+        }
+        all
+    }
+
+    /// The copies in the log: of what, and of which time.
+    fn copies(&self) -> Vec<(String, i64)> {
+        let records = self.records();
+        let of = |(_, record): &(u32, LogRecord)| {
+            let of = record.borrowed().replayed?;
+            Some((of.origin.to_owned(), of.timestamp_ms))
+        };
+        let mut copies: Vec<_> = records.iter().filter_map(of).collect();
+        copies.sort();
+        copies
+    }
+
+    /// How many events the log holds, as they are counted.
+    fn counted_events(&self) -> usize {
+        let records = self.records();
+        let mut decoder = Decoder::new(&EventsConfig::default()).unwrap();
+        let of = |partition: u32| {
+            let records: Vec<Record<'_>> = records
+                .iter()
+                .filter(|(of, _)| *of == partition)
+                .map(|(_, record)| record.borrowed())
+                .collect();
+            let (mut batch, mut refused) = (EventBatch::default(), Vec::new());
+            let window = &mut DedupeWindow::new(self.window);
+            decoder.decode(partition, &records, window, 0, &mut batch, &mut refused);
+            batch.len()
+        };
+        (0..2).map(of).sum()
+    }
+}
+
+#[test]
+fn what_is_an_event_now_is_sent_once_and_the_rest_stays() {
+    let rig = rig(false);
+    let (partition, offset) = rig.append(1, "{");
+    let ours = |offset| DeadLetter::new("invalid_json", "log", partition, offset, THEN, Some(b"{"));
+    let event_of = |reason: &str, offset| {
+        DeadLetter::new(reason, "old", 7, offset, THEN, Some(event(offset).as_bytes()))
+    };
+    let large = vec![b'x'; 70_000];
+    let all = [
+        ours(offset),
+        // What lies behind the end is no longer, or not of this log.
+        ours(offset + 1),
+        event_of("missing_field:user_id", 3),
+        // Another letter of the same record, and verdicts that are none on records.
+        event_of("wrong_type:user_id", 3),
+        event_of("plugin_failed:a", 4),
+        event_of("internal_error", 5),
+        DeadLetter::new("payload_too_large", "old", 7, 6, THEN, Some(&large)),
+        DeadLetter { origin: Some("old/7/8".into()), ..event_of("invalid_json", 9) },
+    ];
+    rig.letters.put(&all).unwrap();
+    assert_eq!(rig.replay().unwrap(), counts(1, 2, 3));
+    assert_eq!(rig.copies(), [("old/7/3".to_owned(), THEN)]);
+    assert_eq!(rig.replay().unwrap(), counts(0, 2, 4), "again");
+    assert_eq!(rig.copies().len(), 1);
+    let copy = rig.records().into_iter().find(|(_, record)| record.original.is_some()).unwrap();
+    assert_eq!(rig.append(3, "{").0, copy.0, "it is where its user's events are");
+    assert_eq!(rig.counted_events(), 1);
+}
+
+#[test]
+fn those_of_one_reason_are_judged_again() {
+    let rig = rig(false);
+    rig.letters.put(&events(0..3)).unwrap();
+    let of = |reason| rig.call(Some(reason), (0, STEPS, CALL_TIME)).unwrap().0;
+    assert_eq!(of("too_deep"), counts(0, 0, 0));
+    assert_eq!(of("invalid_json"), counts(3, 0, 0));
+}
+
+#[test]
+fn what_was_counted_from_the_log_is_not_sent() {
+    let mut rig = rig(false);
+    let gaps = vec![Span { from: 6, to: 8 }];
+    let origin = Origin { start: 5, gaps, ..Origin::default() };
+    rig.counted.push((BTreeMap::from([(1, origin)]), Position(BTreeMap::from([(1, 10)]))));
+    let ours = |offset| {
+        DeadLetter::new("invalid_json", "log", 1, offset, THEN, Some(event(offset).as_bytes()))
+    };
+    // Before its begin, counted, gone before it was counted, behind what is counted.
+    rig.letters.put(&[ours(4), ours(5), ours(6), ours(9), ours(10)]).unwrap();
+    rig.letters.put(&[letter(5, &event(5))]).unwrap();
+    assert_eq!(rig.replay().unwrap(), counts(4, 0, 2));
+    let origins: Vec<String> = rig.copies().into_iter().map(|(origin, _)| origin).collect();
+    assert_eq!(origins, ["log/1/10", "log/1/4", "log/1/6", "old/7/5"]);
+}
+
+#[test]
+fn what_is_in_doubt_is_looked_for_before_it_is_sent_again() {
+    for shared in [false, true] {
+        for failure in [Failure::Written, Failure::Lost] {
+            let rig = rig(shared);
+            rig.append(1, &event(1));
+            rig.letters.put(&events(0..5)).unwrap();
+            *rig.log.fails.lock() = Some(failure);
+            let fault = rig.replay().unwrap_err();
+            assert!(matches!(fault, ReplayFault::Append(AppendError::InDoubt(_))), "{fault}");
+            assert_eq!(rig.letters.intended().unwrap().len(), 5);
+            // A crash is no different: what is on disk is all that the next call knows.
+            let expected =
+                if failure == Failure::Written { counts(0, 0, 5) } else { counts(5, 0, 0) };
+            assert_eq!(rig.replay().unwrap(), expected, "{shared} {failure:?}");
+            assert!(rig.letters.intended().unwrap().is_empty());
+            assert_eq!(rig.copies().len(), 5);
+            assert_eq!(rig.replay().unwrap(), counts(0, 0, 5));
+        }
+    }
+}
+
+#[test]
+fn what_waits_behind_a_transaction_is_not_taken_for_lost() {
+    let rig = rig(true);
+    rig.letters.put(&events(0..2)).unwrap();
+    *rig.log.fails.lock() = Some(Failure::Written);
+    rig.replay().unwrap_err();
+    *rig.log.open.lock() = 1;
+    let fault = rig.replay().unwrap_err();
+    assert!(fault.to_string().contains("open transaction") && fault.retry_helps(), "{fault}");
+    *rig.log.open.lock() = 0;
+    assert_eq!(rig.replay().unwrap(), counts(0, 0, 2));
+}
+
+#[test]
+fn what_the_log_finds_too_large_stays_refused() {
+    let rig = rig(false);
+    rig.letters.put(&events(0..3)).unwrap();
+    *rig.log.fails.lock() = Some(Failure::TooLarge);
+    assert_eq!(rig.replay().unwrap(), counts(1, 2, 0));
+    assert!(rig.letters.intended().unwrap().is_empty());
+    assert_eq!(rig.replay().unwrap(), counts(2, 0, 1), "it takes them now");
+}
+
+#[test]
+fn what_another_engine_sent_is_found_however_long_ago() {
+    let rig = rig(true);
+    let other = rig.other();
+    for letters in [&rig.letters, &other.letters] {
+        letters.put(&events(0..4)).unwrap();
+    }
+    assert_eq!(rig.replay().unwrap(), counts(4, 0, 0));
+    for user in 0..3_000 {
+        rig.append(user, &event(user));
+    }
+    assert_eq!(other.replay().unwrap(), counts(0, 0, 4));
+    other.letters.put(&events(4..6)).unwrap();
+    rig.letters.put(&events(4..6)).unwrap();
+    assert_eq!(other.replay().unwrap(), counts(2, 0, 4));
+    assert_eq!(rig.replay().unwrap(), counts(0, 0, 6));
+    assert_eq!(rig.copies().len(), 6);
+    assert_eq!(rig.counted_events(), 3_006);
+}
+
+#[test]
+fn two_that_send_at_once_are_counted_once() {
+    let rig = rig(true);
+    let other = rig.other();
+    for letters in [&rig.letters, &other.letters] {
+        letters.put(&events(0..500)).unwrap();
+    }
+    let (one, two) = std::thread::scope(|scope| {
+        let one = scope.spawn(|| rig.replay().unwrap());
+        let two = other.replay().unwrap();
+        (one.join().unwrap(), two)
+    });
+    assert!(one.appended + two.appended >= 500, "{one:?} {two:?}");
+    assert_eq!(rig.counted_events(), 500, "{one:?} {two:?}");
+    assert_eq!(rig.replay().unwrap(), counts(0, 0, 500));
+    assert_eq!(other.replay().unwrap(), counts(0, 0, 500));
+}
+
+#[test]
+fn a_call_that_ends_at_its_bound_is_gone_on_with() {
+    let rig = rig(true);
+    rig.letters.put(&events(0..2_500)).unwrap();
+    let mut sent = Vec::new();
+    let mut from = Some(0);
+    while let Some(next) = from {
+        let (counts, at) = rig.call(None, (next, 1, CALL_TIME)).unwrap();
+        assert_eq!(counts.more, at.is_some());
+        sent.push(counts.appended);
+        from = at;
+    }
+    assert_eq!(sent, [1_000, 1_000, 500]);
+    // Without time there is progress all the same.
+    let late = rig.other();
+    late.letters.put(&events(0..1_500)).unwrap();
+    let (mut from, mut calls, mut known) = (Some(0), 0, 0);
+    while let Some(next) = from {
+        let (counts, at) = late.call(None, (next, STEPS, Duration::ZERO)).unwrap();
+        assert_eq!(counts.appended, 0);
+        (from, calls, known) = (at, calls + 1, known + counts.in_log);
+        assert!(calls < 1_000, "it comes to an end");
+    }
+    assert_eq!(known, 1_500);
+    assert!(calls > 1, "{calls}");
+}
+
+#[test]
+fn without_letters_nothing_is_looked_through() {
+    let rig = rig(true);
+    rig.append(1, &event(1));
+    assert_eq!(rig.replay().unwrap(), counts(0, 0, 0));
+    assert!(rig.letters.looked_through("log").unwrap().is_empty());
+}
+
+#[test]
+fn a_call_goes_on_only_with_the_same_question() {
+    let left = LeftOff { reason: Some("a".into()), next: 7, at: Instant::now() };
+    assert!(left.is_of(Some("a")) && !left.is_of(Some("b")) && !left.is_of(None));
+    let Some(before) = Instant::now().checked_sub(GOES_ON) else { return };
+    assert!(!LeftOff { at: before, ..left }.is_of(Some("a")), "too long ago");
+}

@@ -1,0 +1,115 @@
+//! `POST /api/dead-letters/replay`: dead letters whose record the log no longer holds are judged
+//! again, and appended if they are events now.
+//!
+//! The body is `{}`, or names the one reason that is meant. The engine works on a blocking thread,
+//! one call at a time; a caller that does not wait leaves it to finish. Nothing is judged here.
+
+use super::codes::Code;
+use super::json_members::{self, Members};
+use super::metric_request::{self, invalid_json, key_fault};
+use super::problem::Problem;
+use super::{App, answer, request_body};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use tally_engine::engine::{ReplayCounts, ReplayFault};
+use tokio::time::timeout;
+
+/// The only key of the body.
+const REASON: &str = "reason";
+
+#[derive(Serialize)]
+struct ReplayReply {
+    appended: u64,
+    still_refused: u64,
+    in_log: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
+}
+
+pub(crate) async fn replay(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    // A media type that a page of another origin cannot send without a preflight.
+    request_body::media_type(&parts.headers, &["application/json"])?;
+    let limit = app.limits.body;
+    let body = request_body::read(&parts.headers, body, request_body::ORDINARY, limit).await?;
+    let reason = parse(&body)?;
+    let engine = Arc::clone(&app.engine);
+    let work = tokio::task::spawn_blocking(move || engine.replay_letters(reason.as_deref()));
+    match timeout(app.limits.replay, work).await {
+        Ok(Ok(Ok(ReplayCounts { appended, still_refused, in_log, more }))) => {
+            Ok(answer::json(&ReplayReply { appended, still_refused, in_log, more }))
+        }
+        Ok(Ok(Err(fault))) => Err(refused(&fault)),
+        Ok(Err(failed)) => {
+            tracing::error!(%failed, "replaying dead letters panicked");
+            Err(Problem::internal())
+        }
+        Err(_) => {
+            let detail = "the log did not answer in time; what was appended by then is not \
+                          appended again, so the same request goes on";
+            Err(Problem::unavailable(Code::LogUnavailable, detail, true))
+        }
+    }
+}
+
+/// The reason that is meant, if one is.
+fn parse(body: &[u8]) -> Result<Option<String>, Problem> {
+    let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
+    let Some(Members(members)) = json_members::members(whole) else {
+        return Err(metric_request::not_an_object());
+    };
+    let mut faults = metric_request::check_keys(&members, &[REASON]);
+    let given = members.iter().find(|(key, _)| key == REASON);
+    let reason = given.map(|(_, value)| serde_json::from_str::<String>(value.get()));
+    match reason.transpose() {
+        Ok(Some(reason)) if reason.starts_with("plugin_failed") || reason == "internal_error" => {
+            let fault = "is no verdict on a record: such events are in the log, and a corrected \
+                         plugin counts them";
+            faults.push(key_fault(REASON, fault.into()));
+        }
+        Ok(reason) if faults.is_empty() => return Ok(reason),
+        Ok(_) => {}
+        Err(_) => faults.push(key_fault(REASON, "is not a text".into())),
+    }
+    Err(Problem::invalid(Code::InvalidRequest, faults))
+}
+
+fn refused(fault: &ReplayFault) -> Problem {
+    let detail = fault.to_string();
+    let code = match fault {
+        ReplayFault::Busy => return Problem::new(Code::ReplayRunning, detail).retry_after(1),
+        ReplayFault::Letters(_) | ReplayFault::State(_) => Code::StoreUnavailable,
+        ReplayFault::Log(_) | ReplayFault::Append(_) => Code::LogUnavailable,
+    };
+    Problem::unavailable(code, detail, fault.retry_helps())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn a_body_names_one_reason_or_none() {
+        assert_eq!(parse(b"{}").unwrap(), None);
+        assert_eq!(parse(br#"{"reason":"too_deep"}"#).unwrap().as_deref(), Some("too_deep"));
+        for (body, code) in [
+            ("", "invalid_json"),
+            ("{", "invalid_json"),
+            ("[]", "invalid_request"),
+            (r#"{"reason":1}"#, "invalid_request"),
+            (r#"{"reason":null}"#, "invalid_request"),
+            (r#"{"reasons":"too_deep"}"#, "invalid_request"),
+            (r#"{"reason":"plugin_failed:x"}"#, "invalid_request"),
+            (r#"{"reason":"internal_error"}"#, "invalid_request"),
+        ] {
+            assert_eq!(parse(body.as_bytes()).unwrap_err().code(), code, "{body}");
+        }
+    }
+}
