@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod folder;
 pub mod footprint;
 pub mod kafka;
+pub mod nginx;
 pub mod oracle;
 pub mod pgbouncer;
 pub mod points;

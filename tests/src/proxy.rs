@@ -25,7 +25,6 @@ pub struct Proxy {
 pub type Change = (&'static str, &'static str);
 
 struct Shared {
-    server: String,
     changes: Vec<Change>,
     state: Mutex<State>,
     moved: Condvar,
@@ -33,6 +32,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    server: String,
     halted: bool,
     ended: bool,
     open: Vec<Open>,
@@ -57,19 +57,21 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            server: server.to_owned(),
             changes: changes.to_vec(),
-            state: Mutex::default(),
+            state: Mutex::new(State { server: server.to_owned(), ..State::default() }),
             moved: Condvar::new(),
         });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                if of_thread.lock().ended {
+                let state = of_thread.lock();
+                if state.ended {
                     break;
                 }
+                let server = state.server.clone();
+                drop(state);
                 // A server that is away: the client sees its connection end.
-                if let Ok(server) = TcpStream::connect(&of_thread.server) {
+                if let Ok(server) = TcpStream::connect(server) {
                     of_thread.join(client, server);
                 }
             }
@@ -81,6 +83,11 @@ impl Proxy {
     #[must_use]
     pub fn at(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Leads who connects from now on to another server.
+    pub fn lead_to(&self, server: &str) {
+        self.shared.lock().server = server.to_owned();
     }
 
     /// Ends all connections, wherever they are.

@@ -211,10 +211,20 @@ impl Home {
     /// # Errors
     /// It does not run.
     pub fn spawn(&self) -> Result<Process> {
-        let log = self.path().join("stderr.log");
+        let flags = self.flags.iter().map(String::as_str);
+        let args: Vec<&str> = ["run", "--listen", "127.0.0.1:0"].into_iter().chain(flags).collect();
+        self.begin(&args, "stderr.log")
+    }
+
+    /// Starts `tally ARGS` and returns at once. What it says on stderr is appended to the file `log`
+    /// of the folder.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn begin(&self, args: &[&str], log: &str) -> Result<Process> {
+        let log = self.path().join(log);
         let err = File::options().create(true).append(true).open(&log)?;
-        let mut command = self.command(&["run", "--listen", "127.0.0.1:0"]);
-        let mut child = started(command.args(&self.flags).stdout(Stdio::piped()).stderr(err))?;
+        let mut child = started(self.command(args).stdout(Stdio::piped()).stderr(err))?;
         let out = child.stdout.take().context("stdout is piped")?;
         let lines = Arc::new(Lines::default());
         let reader = lines.clone();

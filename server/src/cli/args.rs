@@ -1,9 +1,8 @@
 //! The arguments. The file of a command says what its arguments mean.
 
-use super::engine_args::{ContextArgs, Lag, Mcp, Tap, Top};
+use super::engine_args::{ContextArgs, Lag, Mcp, Query, Tap, Top};
 use super::plugin::args::Plugin;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -182,21 +181,6 @@ pub(crate) struct Engine {
     /// ./metrics.toml, else http://127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-}
-
-#[derive(Group, Debug)]
-#[command(after_help = "  tally query products_popularity '{\"limit\":5,\"window\":\"24h\"}'")]
-pub(crate) struct Query {
-    /// The metric; `tally plugin list` names them
-    pub(crate) name: String,
-    /// Its params, a JSON object
-    #[arg(value_name = "PARAMS-JSON", default_value = "{}", value_parser = params)]
-    pub(crate) params: Value,
-    #[command(flatten)]
-    pub(crate) engine: Engine,
-    /// Print the whole answer on one line
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Group, Debug)]
@@ -438,16 +422,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
             Ok((left.into(), right.into()))
         }
         _ => Err(format!("{text:?} is not NAME=NAME")),
-    }
-}
-
-fn params(text: &str) -> Result<Value, String> {
-    match serde_json::from_str(text) {
-        Ok(params @ Value::Object(_)) => Ok(params),
-        Ok(_) => Err("params are a JSON object: '{\"limit\":5}'".into()),
-        Err(error) => {
-            Err(format!("not JSON: {error}; put single quotes around it: '{{\"limit\":5}}'"))
-        }
     }
 }
 

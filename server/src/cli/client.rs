@@ -13,7 +13,7 @@ use std::time::Duration;
 use tally_engine::outage::with_causes;
 
 /// More than any answer the API gives: 1,000 products with a series each.
-const LARGEST_ANSWER: usize = 256 << 20;
+pub(super) const LARGEST_ANSWER: usize = 256 << 20;
 
 /// Longer than the longest wait that a request can ask for (30 s).
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -230,48 +230,70 @@ impl Client {
 /// RFC 9457, as the API writes it.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct ProblemText {
-    title: String,
-    detail: String,
-    errors: Vec<Pointed>,
-    suggestions: Vec<String>,
+pub(crate) struct ProblemText {
+    /// The code in words.
+    pub(crate) title: String,
+    /// What happened.
+    pub(crate) detail: String,
+    /// What is wrong with the request, and where.
+    pub(crate) errors: Vec<Pointed>,
+    /// Near names, the nearest first.
+    pub(crate) suggestions: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Pointed {
-    pointer: String,
-    detail: String,
+/// What is wrong with a part of a request.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Pointed {
+    /// The part, as a JSON pointer.
+    pub(crate) pointer: String,
+    /// What is wrong with it.
+    pub(crate) detail: String,
+}
+
+impl ProblemText {
+    /// For people: title and detail, then a line for each pointer; `None`: it says nothing.
+    pub(crate) fn text(&self) -> Option<String> {
+        let mut text = match (self.title.as_str(), self.detail.as_str()) {
+            ("", "") => return None,
+            (title, "") => tame(title),
+            ("", detail) => tame(detail),
+            (title, detail) => format!("{}: {}", tame(title), tame(detail)),
+        };
+        for Pointed { pointer, detail } in &self.errors {
+            text.push_str(&format!("\n  {}: {}", tame(pointer), tame(detail)));
+        }
+        if let Some(near) = self.suggestions.first()
+            && !text.contains(near.as_str())
+        {
+            text.push_str(&format!("\n  did you mean {:?}?", tame(near)));
+        }
+        Some(text)
+    }
+}
+
+/// The text of a problem on one line.
+pub(crate) fn on_one_line(problem: &str) -> String {
+    problem.replace("\n  ", "; ")
 }
 
 impl Answer {
     /// The problem for people: title and detail, then a line for each pointer.
     pub(crate) fn problem(&self) -> String {
-        let Ok(problem) = serde_json::from_slice::<ProblemText>(&self.body) else {
-            return format!(
+        match serde_json::from_slice::<ProblemText>(&self.body) {
+            Err(_) => format!(
                 "the engine answered {} without a reason; is it a Tally engine?",
                 self.status
-            );
-        };
-        let mut text = match (problem.title.as_str(), problem.detail.as_str()) {
-            ("", "") => format!("the engine answered {}", self.status),
-            (title, "") => tame(title),
-            ("", detail) => tame(detail),
-            (title, detail) => format!("{}: {}", tame(title), tame(detail)),
-        };
-        for Pointed { pointer, detail } in &problem.errors {
-            text.push_str(&format!("\n  {}: {}", tame(pointer), tame(detail)));
+            ),
+            Ok(problem) => {
+                let nothing = || format!("the engine answered {}", self.status);
+                problem.text().unwrap_or_else(nothing)
+            }
         }
-        if let Some(near) = problem.suggestions.first()
-            && !text.contains(near.as_str())
-        {
-            text.push_str(&format!("\n  did you mean {:?}?", tame(near)));
-        }
-        text
     }
 
     /// The same on one line.
     pub(crate) fn problem_line(&self) -> String {
-        self.problem().replace("\n  ", "; ")
+        on_one_line(&self.problem())
     }
 }
 

@@ -1,9 +1,13 @@
-//! The arguments of the commands that are about engines as such: which one is asked, and what it
-//! does now.
+//! The arguments of the commands that are about engines as such: which one is asked, what it
+//! answers, and what it does now.
 
 use super::args::Engine;
 use crate::catalogue::id;
+use crate::http::LONGEST_PACE_MS;
 use clap::{Args as Group, Subcommand};
+use serde_json::Value;
+use std::time::Duration;
+use tally_engine::config::duration;
 use tally_engine::event::Position;
 use tally_plugin::read::Id;
 
@@ -49,6 +53,37 @@ pub(crate) enum ContextCommand {
         /// The context
         name: String,
     },
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = "\
+With --watch the answer is shown again whenever it changes: on a terminal in place, elsewhere one result a line, with the window
+and the warnings on stderr when they change. A lost connection is made again. What is refused ends it as without --watch; while
+there is only no answer now, it waits for one.
+
+  tally query products_popularity '{\"limit\":5,\"window\":\"24h\"}'
+  tally query event_frequencies '{\"window\":\"1h\"}' --watch
+  tally query event_frequencies --watch --interval 1s | jq .total")]
+pub(crate) struct Query {
+    /// The metric; `tally plugin list` names them
+    pub(crate) name: String,
+    /// Its params, a JSON object
+    #[arg(value_name = "PARAMS-JSON", default_value = "{}", value_parser = params)]
+    pub(crate) params: Value,
+    /// Show the answer again whenever it changes, until Ctrl-C
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// The least time between two of them (100ms, 2s, 1m) [default: 250ms]
+    #[arg(long, value_name = "TIME", requires = "watch", value_parser = interval)]
+    pub(crate) interval: Option<Duration>,
+    /// End after so many of them
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+    /// Print the whole answer on one line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Group, Debug)]
@@ -113,4 +148,53 @@ the assistant:
 pub(crate) struct Mcp {
     #[command(flatten)]
     pub(crate) engine: Engine,
+}
+
+fn params(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(params @ Value::Object(_)) => Ok(params),
+        Ok(_) => Err("params are a JSON object: '{\"limit\":5}'".into()),
+        Err(error) => {
+            Err(format!("not JSON: {error}; put single quotes around it: '{{\"limit\":5}}'"))
+        }
+    }
+}
+
+/// A time between two answers: as other times, or in milliseconds.
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    let digits = text.strip_suffix("ms");
+    let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let interval = match digits {
+        Some(digits) => digits.parse().ok().map(Duration::from_millis),
+        None => duration::parse(text).ok(),
+    };
+    let longest = Duration::from_millis(LONGEST_PACE_MS);
+    interval
+        .filter(|interval| !interval.is_zero() && *interval <= longest)
+        .ok_or("write a time of at most 24h, such as 250ms, 2s or 1m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_times_or_milliseconds_of_at_most_a_day() {
+        let read = |text: &str| interval(text).ok().map(|interval| interval.as_millis());
+        for (text, expected) in [
+            ("250ms", Some(250)),
+            ("2s", Some(2_000)),
+            ("24h", Some(86_400_000)),
+            ("86400001ms", None),
+            ("2d", None),
+            ("0ms", None),
+            ("ms", None),
+            ("-1ms", None),
+            ("1.5s", None),
+            ("250", None),
+            ("", None),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+    }
 }

@@ -14,6 +14,10 @@ mod context_file;
 mod dead_letters;
 mod demo;
 mod engine_args;
+mod following;
+#[cfg(test)]
+mod following_tests;
+mod heard;
 mod import;
 mod lag;
 mod mcp;
@@ -31,6 +35,7 @@ mod tap;
 mod target;
 mod top;
 mod verify;
+mod watch;
 
 use args::{Args, ClockCommand, Command};
 use clap::Parser;

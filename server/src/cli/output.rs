@@ -43,9 +43,42 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", tame_lines(line));
 }
 
+/// Draws lines from the top of the terminal on, in place of what is there. Returns whether anybody
+/// sees them. Their control characters must be made safe already.
+pub(crate) fn redraw(lines: &[String]) -> bool {
+    let mut text = String::from("\x1b[H");
+    for line in lines {
+        // Erased first: behind a full line the cursor still stands on its last character.
+        text.push_str("\x1b[K");
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push_str("\x1b[J");
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+/// Columns and rows of the terminal on stdout, if there is one on which lines may be drawn in
+/// place.
+pub(crate) fn screen_size() -> Option<(usize, usize)> {
+    if !(io::stdout().is_terminal() && can_move()) {
+        return None;
+    }
+    match ratatui::crossterm::terminal::size() {
+        Ok((columns @ 1.., rows @ 1..)) => Some((columns.into(), rows.into())),
+        // It does not know.
+        Ok(_) | Err(_) => Some((80, 24)),
+    }
+}
+
 /// Whether a moving line may be drawn on stderr.
 pub(crate) fn lively() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    io::stderr().is_terminal() && can_move()
+}
+
+/// Whether terminals are ones on which a cursor can be moved.
+fn can_move() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// `1234567` → `1,234,567`.

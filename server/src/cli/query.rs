@@ -1,14 +1,18 @@
 //! `tally query`, `tally plugin list`, and orders about plugins to a running engine.
 
-use super::args::{Engine, Query, Skip};
+use super::args::{Engine, Skip};
 use super::client::{Answer, Body, ClientError};
+use super::engine_args::Query;
 use super::output::tame;
-use super::{Failure, output};
+use super::{Failure, output, watch};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 
 pub(crate) fn run(args: &Query) -> Result<(), Failure> {
+    if args.watch {
+        return watch::run(args);
+    }
     let question = json!({"name": args.name, "params": args.params}).to_string();
     let client = args.engine.client()?;
     let answer = ask(async { client.post("/api/metrics", Body::Json(question.into())).await })?;
@@ -17,10 +21,17 @@ pub(crate) fn run(args: &Query) -> Result<(), Failure> {
         return Ok(());
     }
     output::data(&pretty(answer.get("result").unwrap_or(&Value::Null)));
-    for warning in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-        output::note(&format!("warning: {} ({})", text(warning, "detail"), text(warning, "code")));
-    }
+    let warnings = answer.get("warnings").unwrap_or(&Value::Null);
+    warning_lines(warnings).iter().for_each(|line| output::note(line));
     Ok(())
+}
+
+/// The warnings of an answer, a line each.
+pub(super) fn warning_lines(warnings: &Value) -> Vec<String> {
+    let line = |warning: &Value| {
+        format!("warning: {} ({})", text(warning, "detail"), text(warning, "code"))
+    };
+    warnings.as_array().into_iter().flatten().map(line).collect()
 }
 
 pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {

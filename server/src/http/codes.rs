@@ -238,6 +238,12 @@ impl Code {
     }
 }
 
+/// Status of an answer with the code of this word; one that is not in the list is a refusal of a
+/// plugin.
+pub(crate) fn status_of_code(word: &str) -> u16 {
+    Code::find(word).map_or(422, |code| code.entry().status)
+}
+
 /// A code in words, for people: those that plugins chose, too.
 pub(crate) fn title(word: &str) -> String {
     let words = word.replace('_', " ");
@@ -258,6 +264,7 @@ mod tests {
             assert!(code.word().chars().all(letters), "{code:?}");
         }
         assert_eq!(Code::find("no_such_code"), None);
+        assert_eq!((status_of_code("backfilling"), status_of_code("no_such_code")), (503, 422));
         assert_eq!(title("invalid_params"), "Invalid params");
         assert_eq!(title(""), "");
     }

@@ -99,6 +99,11 @@ pub(crate) fn text(
     }
 }
 
+/// The rows of a result as CSV, of any length; nothing where it has none.
+pub(crate) fn result_as_csv(result: &str) -> String {
+    text(RowForm::Csv, RowSource::RESULT, result, usize::MAX).unwrap_or_default()
+}
+
 /// What is called with each row.
 type EachRow<'c, 'a> = &'c mut dyn FnMut(&Members<'a>) -> Result<(), RowsFault>;
 

@@ -89,7 +89,7 @@ fn every_command_has_help() {
 
 #[test]
 fn wrong_usage_is_2_and_says_what_was_meant() {
-    let wrong: [(&[&str], &str); 20] = [
+    let wrong: [(&[&str], &str); 22] = [
         (&["dead-letters", "--limit", "0"], "1..=100"),
         (&["dead-letters", "--limit", "101"], "1..=100"),
         (&["dead-letters", "--reason", "a&b"], "as it is listed"),
@@ -101,6 +101,8 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (&["query", "x", "{limit:5}"], "not JSON"),
         (&["query", "x", "[]"], "JSON object"),
         (&["query", "x", "--url", "https://x"], "https is not supported"),
+        (&["query", "x", "--limit", "1"], "--watch"),
+        (&["query", "x", "--watch", "--interval", "25h"], "at most 24h"),
         (&["produce", "--rate", "0"], "events a second"),
         (&["demo", "--rate=-1"], "or 0 for none"),
         (&["demo", "--rate", "fast"], "or 0 for none"),

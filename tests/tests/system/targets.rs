@@ -26,8 +26,9 @@ fn every_command_asks_the_engine_that_the_first_of_them_names() {
     let mut home = Home::new(&format!("[server]\nlisten = \"{file}\"\n")).unwrap();
     let folder = home.path().to_str().unwrap().to_owned();
     home.env("HOME", &folder);
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 7] = [
         &["query", "x"],
+        &["query", "x", "--watch"],
         &["plugin", "list"],
         &["dead-letters"],
         &["skip", "0", "0"],

@@ -3,38 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use super::*;
+use crate::cli::following::follow;
+use crate::cli::following_tests::{AT_ONCE, error, server};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_tungstenite::accept_async;
-
-/// No test waits for longer pauses.
-const AT_ONCE: Pauses =
-    Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(4) };
-
-const HELLO: &str = r#"{"type":"hello","protocol":1,"position":"0:5","metrics":[]}"#;
-
-/// Sends the messages of each connection after the client has asked for something, and breaks it
-/// off. Returns its address, and what was asked for.
-async fn server(connections: Vec<Vec<String>>) -> (String, JoinHandle<Vec<Value>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let served = tokio::spawn(async move {
-        let mut asked = Vec::new();
-        for messages in connections {
-            let (stream, _) = listener.accept().await.unwrap();
-            let mut socket = accept_async(stream).await.unwrap();
-            socket.send(Message::text(HELLO)).await.unwrap();
-            let Some(Ok(Message::Text(text))) = socket.next().await else { panic!("no message") };
-            asked.push(serde_json::from_str(&text).unwrap());
-            for message in messages {
-                // A client that has enough may be gone.
-                let _ = socket.send(Message::text(message)).await;
-            }
-        }
-        asked
-    });
-    (format!("ws://{address}/ws?events=none"), served)
-}
 
 fn event(n: u64) -> String {
     format!(
@@ -55,7 +26,7 @@ async fn tapped(
     };
     let mut note = |line: &str| notes.push(line.to_owned());
     let mut tapping = Tapping { events, since: None, left, whole, out: &mut out, note: &mut note };
-    let ended = follow(&mut tapping, url, "here", AT_ONCE).await;
+    let ended = follow(&mut tapping, (url, "here"), AT_ONCE).await;
     let since = tapping.since;
     (ended, lines, notes, since)
 }
@@ -97,9 +68,6 @@ async fn messages_are_printed_whole_where_that_is_wished() {
 
 #[tokio::test]
 async fn a_refusal_ends_it_and_a_busy_engine_is_asked_again() {
-    let error = |code: &str| {
-        format!("{{\"type\":\"error\",\"id\":\"e\",\"code\":\"{code}\",\"detail\":\"because\"}}")
-    };
     let (url, served) =
         server(vec![vec![error("overloaded")], vec![error("position_invalid")]]).await;
     let (ended, lines, notes, _) = tapped(&url, (json!({}), None, false)).await;
@@ -139,6 +107,6 @@ async fn it_ends_when_nobody_reads_it() {
         out: &mut out,
         note: &mut note,
     };
-    assert!(follow(&mut tapping, &url, "here", AT_ONCE).await.is_ok());
+    assert!(follow(&mut tapping, (&url, "here"), AT_ONCE).await.is_ok());
     assert_eq!(lines, 1);
 }

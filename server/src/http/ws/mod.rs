@@ -33,7 +33,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// Most bytes of a message from a client.
-const LONGEST: usize = 4 * 1024;
+pub(crate) const LONGEST: usize = 4 * 1024;
 
 /// Most bytes of pongs, pings and what comes with a close that wait to be written to one socket.
 const WRITE_BUFFER: usize = 64 * 1024;

@@ -1,8 +1,9 @@
-//! What a server says on `/ws`, as far as a listener to events needs it.
+//! What a server says on `/ws`, as far as one who follows events or a metric needs it.
 //!
 //! Reads one message at a time and remembers nothing; what it does not know it passes over, so that
 //! a newer server may say more.
 
+use super::client::Pointed;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -17,16 +18,18 @@ pub(super) enum Heard<'m> {
     Skipped(u64),
     /// These positions are no longer in the log.
     Gap { from: String, to: String },
-    /// What was asked for is refused.
-    Refused { code: String, detail: String },
-    /// Nothing that concerns a listener to events.
+    /// The answer of a metric, and on what it rests; each as it was written.
+    Update { result: &'m str, meta: &'m str, warnings: &'m str },
+    /// What was asked for is refused, or there is no answer now.
+    Refused { code: String, detail: String, errors: Vec<Pointed> },
+    /// Nothing that concerns who follows.
     Other,
 }
 
 /// The keys of all messages.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct FeedMessage<'m> {
+struct AnyMessage<'m> {
     r#type: String,
     position: String,
     cursor: Option<String>,
@@ -37,18 +40,30 @@ struct FeedMessage<'m> {
     to: String,
     code: String,
     detail: String,
+    errors: Vec<Pointed>,
+    #[serde(borrow)]
+    result: Option<&'m RawValue>,
+    #[serde(borrow)]
+    meta: Option<&'m RawValue>,
+    #[serde(borrow)]
+    warnings: Option<&'m RawValue>,
 }
 
 /// Reads a message.
 pub(super) fn hear(text: &str) -> Heard<'_> {
-    let Ok(message) = serde_json::from_str::<FeedMessage<'_>>(text) else { return Heard::Other };
-    let FeedMessage { r#type, position, cursor, event, count, from, to, code, detail } = message;
-    match (r#type.as_str(), event) {
-        ("hello", _) => Heard::Hello(position),
-        ("event", Some(event)) => Heard::Event { cursor, event: event.get() },
-        ("skipped", _) => Heard::Skipped(count),
-        ("gap", _) => Heard::Gap { from, to },
-        ("error", _) => Heard::Refused { code, detail },
+    let Ok(message) = serde_json::from_str::<AnyMessage<'_>>(text) else { return Heard::Other };
+    let AnyMessage { position, cursor, event, count, from, to, code, detail, errors, .. } = message;
+    match (message.r#type.as_str(), event, message.result) {
+        ("hello", ..) => Heard::Hello(position),
+        ("event", Some(event), _) => Heard::Event { cursor, event: event.get() },
+        ("update", _, Some(result)) => Heard::Update {
+            result: result.get(),
+            meta: message.meta.map_or("{}", RawValue::get),
+            warnings: message.warnings.map_or("[]", RawValue::get),
+        },
+        ("skipped", ..) => Heard::Skipped(count),
+        ("gap", ..) => Heard::Gap { from, to },
+        ("error", ..) => Heard::Refused { code, detail, errors },
         _ => Heard::Other,
     }
 }
@@ -76,8 +91,25 @@ mod tests {
             ),
             (
                 r#"{"type":"error","id":"e","code":"position_invalid","detail":"no","errors":[]}"#,
-                Heard::Refused { code: text("position_invalid"), detail: text("no") },
+                Heard::Refused {
+                    code: text("position_invalid"),
+                    detail: text("no"),
+                    errors: Vec::new(),
+                },
             ),
+            (
+                r#"{"type":"error","id":"q","code":"invalid_params","detail":"no","errors":[{"pointer":"/params/x","detail":"why"}]}"#,
+                Heard::Refused {
+                    code: text("invalid_params"),
+                    detail: text("no"),
+                    errors: vec![Pointed { pointer: text("/params/x"), detail: text("why") }],
+                },
+            ),
+            (
+                r#"{"type":"update","id":"q","seq":1,"result":{"n": 1.0},"meta":{"as_of":"x"},"warnings":[]}"#,
+                Heard::Update { result: r#"{"n": 1.0}"#, meta: r#"{"as_of":"x"}"#, warnings: "[]" },
+            ),
+            (r#"{"type":"update","meta":{}}"#, Heard::Other),
             (r#"{"type":"pong"}"#, Heard::Other),
             (r#"{"type":"event"}"#, Heard::Other),
             (r#"{"type":7}"#, Heard::Other),
