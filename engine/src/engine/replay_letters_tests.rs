@@ -275,7 +275,7 @@ fn what_is_an_event_now_is_sent_once_and_the_rest_stays() {
     let all = [
         ours(offset),
         // What lies behind the end is no longer, or not of this log.
-        ours(offset + 1),
+        ours(offset + 100),
         event_of("missing_field:user_id", 3),
         // Another letter of the same record, and verdicts that are none on records.
         event_of("wrong_type:user_id", 3),

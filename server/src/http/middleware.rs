@@ -41,7 +41,8 @@ const LONGEST_TARGET: usize = 4 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
-/// Headers of every answer. The policy allows the server's own pages and nothing else.
+/// Headers of every answer that has not its own. The policy allows the server's own pages and nothing
+/// else.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (
@@ -132,7 +133,9 @@ fn write_problem(app: &App, exchange: &Exchange, response: &mut Response) {
 
 fn add_headers(_: &App, exchange: &Exchange, response: &mut Response) {
     let headers = response.headers_mut();
-    headers.extend(HEADERS);
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(value);
+    }
     headers.insert(REQUEST_ID, exchange.request_id.clone());
 }
 

@@ -8,6 +8,7 @@
 mod accept;
 mod answer;
 mod answer_get;
+mod asyncapi;
 mod audit;
 mod batch;
 mod budgeted_body;
@@ -18,6 +19,8 @@ mod connection;
 mod csv_cells;
 mod dead_letters;
 mod descriptor;
+mod docs;
+mod documents;
 mod engine_api;
 mod enrich;
 mod envelope;
@@ -39,6 +42,7 @@ mod mcp;
 mod metric_request;
 mod metrics;
 mod middleware;
+mod openapi;
 mod origin_check;
 mod parse_errors;
 mod problem;
@@ -248,6 +252,8 @@ struct App {
     replies: reply_cache::ReplyCache,
     live: live::LiveAnswers,
     exports: export::Exports,
+    openapi: Arc<documents::KeptDocument>,
+    asyncapi: Arc<documents::KeptDocument>,
     redactor: redact_paths::PathRedactor,
     position_waits: Arc<wait_for_position::PositionWaits>,
     limits_hit: refusals::LimitsHit,
@@ -278,6 +284,8 @@ impl App {
             replies: reply_cache::ReplyCache::new(limits.kept_replies),
             live: live::LiveAnswers::default(),
             exports: export::Exports::new(&exports),
+            openapi: documents::KeptDocument::new(openapi::text),
+            asyncapi: documents::KeptDocument::new(asyncapi::text),
             redactor: redact_paths::PathRedactor::new(),
             position_waits,
             limits_hit: refusals::LimitsHit::default(),

@@ -1,16 +1,18 @@
-//! The routes: which handler answers which request.
+//! The routes: which handler answers which request, in one list: the router is made from it, and the
+//! OpenAPI document is compared with it.
 
 use super::connection::Connection;
 use super::problem::Problem;
 use super::{
-    App, answer_get, audit, batch, catalogue, dead_letters, events, events_back, health, mcp,
-    metrics, middleware, problems, replay, sse_events, sse_metric, status, stored, versions, ws,
+    App, answer_get, asyncapi, audit, batch, catalogue, dead_letters, docs, events, events_back,
+    health, mcp, metrics, middleware, openapi, problems, replay, sse_events, sse_metric, status,
+    stored, versions, ws,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
@@ -65,44 +67,83 @@ impl Routes {
     }
 }
 
+/// A path and what it answers.
+pub(crate) struct RouteInfo {
+    /// As the router reads it: `/api/users/{id}`.
+    pub(crate) path: &'static str,
+    /// Each method that it takes, in small letters, with the name that the OpenAPI document has for
+    /// it; none of a path that is not part of the contract. HEAD is answered wherever GET is.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare the document with it"))]
+    pub(crate) operations: &'static [(&'static str, &'static str)],
+    handlers: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// A route of the contract.
+const fn public(
+    path: &'static str,
+    operations: &'static [(&'static str, &'static str)],
+    handlers: fn() -> MethodRouter<Arc<App>>,
+) -> RouteInfo {
+    RouteInfo { path, operations, handlers }
+}
+
+/// A route of the command line of the same version.
+const fn internal(path: &'static str, handlers: fn() -> MethodRouter<Arc<App>>) -> RouteInfo {
+    RouteInfo { path, operations: &[], handlers }
+}
+
+/// Every route.
+pub(crate) const ROUTES: &[RouteInfo] = &[
+    public("/api/users", &[("get", "listUsers")], || get(catalogue::users)),
+    public("/api/users/{id}", &[("get", "getUser")], || get(catalogue::user)),
+    public("/api/product", &[("get", "listProducts")], || get(catalogue::products)),
+    public("/api/products", &[("get", "listProductsByAlias")], || get(catalogue::products)),
+    public("/api/product/{id}", &[("get", "getProduct")], || get(catalogue::product)),
+    public("/api/products/{id}", &[("get", "getProductByAlias")], || get(catalogue::product)),
+    public(METRICS, &[("get", "listMetrics"), ("post", "ask")], || {
+        get(metrics::list).post(evaluate)
+    }),
+    public("/api/metrics/batch", &[("post", "askSeveral")], || post(batch::answer)),
+    public("/api/metrics/{name}", &[("get", "getMetric")], || get(metrics::describe)),
+    public("/api/metrics/{name}/answer", &[("get", "askByGet")], || get(answer_get::answer)),
+    public("/api/metrics/{name}/stream", &[("get", "watchByStream")], || get(sse_metric::stream)),
+    public("/api/metrics/{name}/versions", &[("get", "listRevisions")], || get(versions::list)),
+    internal("/api/internal/metrics/{name}/{order}", || post(versions::order)),
+    internal("/api/internal/partitions/{partition}/skip/{offset}", || post(versions::skip)),
+    internal("/api/internal/clock/accept", || post(versions::accept_clock)),
+    public("/api/dead-letters", &[("get", "listDeadLetters")], || get(dead_letters::list)),
+    public("/api/dead-letters/replay", &[("post", "replayDeadLetters")], || post(replay::replay)),
+    public("/api/status", &[("get", "getStatus")], || get(status::show)),
+    internal("/api/internal/events", || get(audit::events)),
+    internal("/api/internal/log", || get(audit::log)),
+    internal("/api/internal/state/{metric}", || get(audit::state)),
+    internal("/api/internal/tables", || get(stored::tables)),
+    internal("/api/internal/stored", || get(stored::metrics)),
+    internal("/api/internal/stored/{metric}/{table}/{key}", || get(stored::rows)),
+    public("/api/events", &[("get", "listEvents"), ("post", "appendEvents")], || {
+        get(events_back::list).post(events::append)
+    }),
+    public("/api/records/{partition}/{offset}", &[("get", "getRecord")], || {
+        get(events_back::record)
+    }),
+    public("/api/events/stream", &[("get", "followEvents")], || get(sse_events::stream)),
+    public("/mcp", &[("post", "callMcp")], || post(mcp::answer)),
+    public("/ws", &[("get", "openSocket")], || get(ws::upgrade)),
+    public("/livez", &[("get", "getLiveness")], || get(health::live)),
+    public("/readyz", &[("get", "getReadiness")], || get(health::ready)),
+    public("/metrics", &[("get", "getFigures")], || get(health::metrics)),
+    public("/problems", &[("get", "listProblems")], || get(problems::list)),
+    public("/problems/{code}", &[("get", "getProblem")], || get(problems::describe)),
+    public("/api/openapi.json", &[("get", "getOpenApi")], || get(openapi::show)),
+    public("/api/asyncapi.json", &[("get", "getAsyncApi")], || get(asyncapi::show)),
+    public("/docs", &[("get", "getDocs")], || get(docs::page)),
+    public("/docs/{file}", &[("get", "getDocsFile")], || get(docs::file)),
+];
+
 fn router(app: &Arc<App>) -> Router {
-    let one = get(catalogue::product);
-    let all = get(catalogue::products);
-    Router::new()
-        .route("/api/users", get(catalogue::users))
-        .route("/api/users/{id}", get(catalogue::user))
-        .route("/api/product", all.clone())
-        .route("/api/products", all)
-        .route("/api/product/{id}", one.clone())
-        .route("/api/products/{id}", one)
-        .route(METRICS, get(metrics::list).post(evaluate))
-        .route("/api/metrics/batch", post(batch::answer))
-        .route("/api/metrics/{name}", get(metrics::describe))
-        .route("/api/metrics/{name}/answer", get(answer_get::answer))
-        .route("/api/metrics/{name}/stream", get(sse_metric::stream))
-        .route("/api/metrics/{name}/versions", get(versions::list))
-        .route("/api/internal/metrics/{name}/{order}", post(versions::order))
-        .route("/api/internal/partitions/{partition}/skip/{offset}", post(versions::skip))
-        .route("/api/internal/clock/accept", post(versions::accept_clock))
-        .route("/api/dead-letters", get(dead_letters::list))
-        .route("/api/dead-letters/replay", post(replay::replay))
-        .route("/api/status", get(status::show))
-        .route("/api/internal/events", get(audit::events))
-        .route("/api/internal/log", get(audit::log))
-        .route("/api/internal/state/{metric}", get(audit::state))
-        .route("/api/internal/tables", get(stored::tables))
-        .route("/api/internal/stored", get(stored::metrics))
-        .route("/api/internal/stored/{metric}/{table}/{key}", get(stored::rows))
-        .route("/api/events", get(events_back::list).post(events::append))
-        .route("/api/records/{partition}/{offset}", get(events_back::record))
-        .route("/api/events/stream", get(sse_events::stream))
-        .route("/mcp", post(mcp::answer))
-        .route("/ws", get(ws::upgrade))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .route("/problems", get(problems::list))
-        .route("/problems/{code}", get(problems::describe))
+    ROUTES
+        .iter()
+        .fold(Router::new(), |router, route| router.route(route.path, (route.handlers)()))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         .layer(DefaultBodyLimit::disable())

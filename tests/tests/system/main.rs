@@ -16,6 +16,7 @@ mod crash;
 mod deaths;
 mod descriptors;
 mod disk;
+mod documents;
 mod engines;
 mod events;
 mod feed;

@@ -268,7 +268,7 @@ async fn wrong_method_and_unknown_route() {
         problem(&answer, 405, "method_not_allowed");
         assert_eq!(answer.header("allow"), allow, "{path}");
     }
-    for path in ["/nothing", "/api", "/api/users/1/2", "/api/openapi.json"] {
+    for path in ["/nothing", "/api", "/api/users/1/2", "/api/openapi"] {
         problem(&world.get(path).await, 404, "not_found");
     }
 }

@@ -9,6 +9,7 @@ use crate::http::routes::Routes;
 use crate::http::{App, Bound, Drained, EngineApi, Limits, OriginCheck, Parts, Records, Server};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -533,16 +534,20 @@ impl World {
         self.routes.app().held.available_permits()
     }
 
-    pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let (status, headers, bytes) = self.send_raw(request).await;
+        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    /// Of an answer that may be no text.
+    pub(super) async fn send_raw(
+        &self,
+        mut request: Request<Body>,
+    ) -> (StatusCode, HeaderMap, Bytes) {
         request.headers_mut().entry("host").or_insert(HeaderValue::from_static("localhost"));
         let response = middleware::respond(request, &self.routes, None).await;
         let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        (parts.status, parts.headers, body.collect().await.unwrap().to_bytes())
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {

@@ -18,7 +18,11 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 pub(super) type Socket = WebSocketStream<TcpStream>;
 
-async fn open(server: &Listening, path: &str, origin: Option<&str>) -> Result<Socket, Error> {
+pub(super) async fn open(
+    server: &Listening,
+    path: &str,
+    origin: Option<&str>,
+) -> Result<Socket, Error> {
     let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
     if let Some(origin) = origin {
         request.headers_mut().insert("origin", origin.parse().unwrap());

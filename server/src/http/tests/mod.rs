@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod batch;
+mod documented_answers;
+mod documented_messages;
+mod documents;
 mod enrich;
 mod errors;
 mod events_back;

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// A route of each kind.
-pub(super) const ROUTES: [(&str, &str); 22] = [
+pub(super) const ROUTES: [(&str, &str); 24] = [
     ("GET", "/api/users"),
     ("GET", "/api/product/10"),
     ("GET", "/api/metrics"),
@@ -25,6 +25,8 @@ pub(super) const ROUTES: [(&str, &str); 22] = [
     ("GET", "/api/dead-letters"),
     ("POST", "/api/dead-letters/replay"),
     ("GET", "/api/status"),
+    ("GET", "/api/openapi.json"),
+    ("GET", "/docs"),
     ("GET", "/api/internal/events"),
     ("POST", "/api/internal/metrics/x/purge"),
     ("POST", "/mcp"),

@@ -103,7 +103,7 @@ async fn every_code_occurs_with_its_status() {
 }
 
 /// What the engine says for a code that is its own.
-fn refused_by_the_engine(code: Code) -> Option<EvaluateError> {
+pub(super) fn refused_by_the_engine(code: Code) -> Option<EvaluateError> {
     let invalid = || EvaluateError::Invalid {
         code: code.word().into(),
         errors: vec![Fault { pointer: "/params/bucket".into(), detail: "no".into() }],

@@ -7,7 +7,7 @@ use axum::http::{Method, Request};
 use tally_engine::engine::MetricState;
 
 /// Every kind of data.
-const DATA: [&str; 11] = [
+const DATA: [&str; 15] = [
     "/api/users",
     "/api/users/1",
     "/api/product?limit=1",
@@ -19,6 +19,10 @@ const DATA: [&str; 11] = [
     "/api/internal/log",
     "/api/internal/tables",
     "/problems/not_found",
+    "/api/openapi.json",
+    "/api/asyncapi.json",
+    "/docs",
+    "/docs/page.js",
 ];
 
 /// What has no tag: how the process is, streams, problems.

@@ -1,0 +1,231 @@
+//! `GET /api/openapi.json`: the routes as OpenAPI 3.1, with the metrics that are served now.
+//!
+//! The routes are written by hand in `base.json` and compared with the server by tests. Added to
+//! them at run time is what plugins say: for each metric its schemas and examples, the question and
+//! the answer with its name, and paths of its own. Routes below `/api/internal/` are not part of
+//! the contract and left out. At most [`MOST`] bytes: of metrics for which there is no room the
+//! description has the names.
+
+pub(crate) mod paths;
+pub(crate) mod schemas;
+
+use super::App;
+use super::documents::{DescribedMetric, MOST};
+use super::problem::Problem;
+use axum::extract::State;
+use axum::response::Response;
+use paths::{MetricParts, answer_name, question_name};
+use schemas::reference;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// The document without metrics.
+const BASE: &str = include_str!("base.json");
+
+/// Bytes that a metric takes beside its parts: references to them.
+const REFERENCES: usize = 1024;
+
+/// Bytes that are kept for the names of metrics for which there is no room.
+pub(crate) const NAMES: usize = 64 << 10;
+
+/// Questions and answers of metrics that the document does not describe.
+const OTHER: [(&str, &str); 2] = [("question", "other.question"), ("answer", "other.answer")];
+
+pub(crate) async fn show(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    Arc::clone(&app.openapi).answer(&app).await
+}
+
+/// The document of these metrics.
+pub(crate) fn text(metrics: &[DescribedMetric]) -> String {
+    text_within(metrics, MOST)
+}
+
+fn text_within(metrics: &[DescribedMetric], most: usize) -> String {
+    let mut document: Value = serde_json::from_str(BASE).expect("the base document is JSON");
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    let mut left = most.saturating_sub(BASE.len() + NAMES);
+    let (mut parts, mut others) = (Vec::new(), Vec::new());
+    for metric in metrics {
+        let part = MetricParts::new(&document, metric);
+        match left.checked_sub(part.bytes() + REFERENCES) {
+            Some(rest) => {
+                left = rest;
+                parts.push(part);
+            }
+            None => others.push(metric.name.as_str()),
+        }
+    }
+    if !parts.is_empty() {
+        add_choices(&mut document, &parts, !others.is_empty());
+    }
+    if !others.is_empty() {
+        name_others(&mut document, &others);
+    }
+    for part in parts {
+        extend(&mut document, "/components/schemas", part.schemas);
+        extend(&mut document, "/paths", part.paths);
+        extend(
+            &mut document,
+            "/paths/~1api~1metrics/post/requestBody/content/application~1json/examples",
+            part.examples,
+        );
+    }
+    document.to_string()
+}
+
+/// A question is one to a metric that is described, or to another one; so is an answer.
+fn add_choices(document: &mut Value, parts: &[MetricParts], has_others: bool) {
+    let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+    let schemas = &mut document["components"]["schemas"];
+    for (schema, other) in OTHER {
+        let component = if schema == "question" { question_name } else { answer_name };
+        let mut choices: Vec<Value> =
+            names.iter().map(|name| reference(&component(name))).collect();
+        if schema == "answer" {
+            // A choice among choices is more than what clients are generated from can tell.
+            let items = &mut schemas["batch_answers"]["properties"]["answers"]["items"];
+            let others = has_others.then(|| reference(other));
+            let all = choices.iter().cloned().chain(others).chain([reference("problem")]);
+            items["oneOf"] = all.collect();
+        }
+        let shared = schemas[schema].take();
+        schemas[schema] = if has_others {
+            choices.push(reference(other));
+            schemas[other] = shared;
+            let name = &mut schemas[other]["properties"]["name"];
+            *name = json!({"allOf": [name.take()], "not": {"enum": names}});
+            json!({ "oneOf": choices })
+        } else {
+            let mapping: Map<String, Value> = names
+                .iter()
+                .map(|name| ((*name).to_owned(), reference(&component(name))["$ref"].take()))
+                .collect();
+            let told = json!({"propertyName": "name", "mapping": mapping});
+            json!({"oneOf": choices, "discriminator": told})
+        };
+    }
+}
+
+/// Names the metrics for which there is no room, as many as there is room for.
+pub(crate) fn name_others(document: &mut Value, others: &[&str]) {
+    let mut room = NAMES / 2;
+    let named: Vec<&str> = others
+        .iter()
+        .copied()
+        .take_while(|name| {
+            room = room.saturating_sub(name.len() + 2);
+            room > 0
+        })
+        .collect();
+    let more = match others.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text = document["info"]["description"].as_str().unwrap_or_default();
+    let text = format!(
+        "{text} There is no room for the schemas of {}{more}: `GET /api/metrics/{{name}}` has them.",
+        named.join(", ")
+    );
+    document["info"]["description"] = text.into();
+}
+
+/// Adds members to the object at a place, which is made if it is not there.
+pub(crate) fn extend(document: &mut Value, place: &str, more: Map<String, Value>) {
+    let (above, name) = place.rsplit_once('/').unwrap_or(("", place));
+    if more.is_empty() {
+        return;
+    }
+    if let Some(above) = document.pointer_mut(above) {
+        let object = &mut above[name];
+        if object.is_null() {
+            *object = json!({});
+        }
+        if let Some(members) = object.as_object_mut() {
+            members.extend(more);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::http::documents::tests::metric;
+
+    fn made(metrics: &[DescribedMetric], most: usize) -> Value {
+        let text = text_within(metrics, most);
+        assert!(text.len() <= most, "{} of {most}", text.len());
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn plain(name: &str) -> DescribedMetric {
+        metric(name, json!({"type": "object"}), json!({"properties": {"total": {}}}))
+    }
+
+    #[test]
+    fn a_metric_has_questions_answers_and_paths_of_its_own() {
+        let needs = json!({"type": "object", "required": ["user_id"]});
+        let document = made(&[plain("a"), metric("b", needs, json!(true))], MOST);
+        let schemas = &document["components"]["schemas"];
+        for (schema, kind) in [("question", "question"), ("answer", "answer")] {
+            let to = |name: &str| format!("#/components/schemas/metric.{name}.{kind}");
+            let all = json!([{"$ref": to("a")}, {"$ref": to("b")}]);
+            assert_eq!(schemas[schema]["oneOf"], all);
+            let mapping = json!({"a": to("a"), "b": to("b")});
+            assert_eq!(schemas[schema]["discriminator"]["mapping"], mapping);
+        }
+        let items = &schemas["batch_answers"]["properties"]["answers"]["items"]["oneOf"];
+        assert_eq!(items.as_array().unwrap().len(), 3, "two answers or a problem: {items}");
+        let (a, b) = (&schemas["metric.a.question"], &schemas["metric.b.question"]);
+        assert_eq!(a["properties"]["name"]["const"], "a");
+        assert_eq!(
+            (&a["required"], &b["required"]),
+            (&json!(["name"]), &json!(["name", "params"]))
+        );
+        assert_eq!(a["properties"]["params"]["anyOf"][1], json!({"const": null}));
+        assert_eq!(b["properties"]["params"]["$ref"], "#/components/schemas/metric.b.params");
+        for rest in ["answer", "stream"] {
+            let operation = &document["paths"][format!("/api/metrics/b/{rest}")]["get"];
+            assert_eq!(operation["operationId"], format!("{rest}_b"));
+            let params = &operation["parameters"][0];
+            assert_eq!((&params["name"], &params["required"]), (&json!("params"), &json!(true)));
+            let named = |name: &str| {
+                let parameters = operation["parameters"].as_array().unwrap();
+                parameters
+                    .iter()
+                    .any(|parameter| parameter["$ref"] == format!("#/components/parameters/{name}"))
+            };
+            assert!(named("expand") && !named("metric_name") && !named("params"), "{operation}");
+        }
+        let body = &document["paths"]["/api/metrics"]["post"]["requestBody"];
+        let examples = &body["content"]["application/json"]["examples"];
+        assert_eq!(examples["a.1"]["value"], json!({"name": "a", "params": {}}));
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn metrics_for_which_there_is_no_room_are_named() {
+        let long = "x".repeat(100_000);
+        let large = metric("large", json!({"type": "object"}), json!({ "title": long }));
+        let most = BASE.len() + NAMES + 60_000;
+        let document = made(&[plain("a"), large, plain("b")], most);
+        let schemas = &document["components"]["schemas"];
+        assert!(schemas.get("metric.large.result").is_none());
+        assert!(document["paths"].get("/api/metrics/large/answer").is_none());
+        let description = document["info"]["description"].as_str().unwrap();
+        assert!(description.contains("the schemas of large:"), "{description}");
+        assert_eq!(schemas["question"]["oneOf"].as_array().unwrap().len(), 3);
+        let name = &schemas["other.question"]["properties"]["name"];
+        assert_eq!(name["not"]["enum"], json!(["a", "b"]));
+        let nothing = made(&[plain("a")], BASE.len());
+        assert!(nothing["components"]["schemas"]["question"].get("oneOf").is_none());
+    }
+
+    #[test]
+    fn without_metrics_it_is_what_was_written_by_hand() {
+        let document = made(&[], MOST);
+        let mut base: Value = serde_json::from_str(BASE).unwrap();
+        base["info"]["version"] = document["info"]["version"].clone();
+        assert_eq!(document, base);
+    }
+}
