@@ -1,8 +1,9 @@
 //! The dedupe window: which event ids stood on the last W offsets of a partition.
 //!
 //! A record is a duplicate iff an accepted or duplicate record with its id lies in `[offset − W,
-//! offset)`. A copy of an earlier record has a second id, which says of which one. That is a function of the log: it is rebuilt by reading W offsets again, and is stored
-//! nowhere. Exact up to a collision of 128-bit keys.
+//! offset)`. A copy of an earlier record has a second id, which says of which one. That is a
+//! function of the log: it is rebuilt by reading W offsets again, and is stored nowhere. Exact up to
+//! a collision of 128-bit keys.
 //!
 //! A duplicate whose content is not that of the first record with its id is told apart as a
 //! conflict. Content is a hash of 32 bits over what was mapped: one conflict in four thousand
@@ -279,13 +280,15 @@ impl Table {
             .find(hash, |number| self.ids.get(number as usize).is_some_and(|seen| seen.key == key))
     }
 
-    /// Adds a key that is not there. `most`: ids that the table will ever hold.
+    /// Adds a key that is not there. `most`: ids that the table will hold, unless there are copies,
+    /// which have two each: beyond it grows by an eighth.
     #[inline(always)]
     fn add(&mut self, seen: Seen, hash: u32, most: u64) {
         let held = self.ids.len();
         if held == self.ids.capacity() {
             let left = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(held);
-            self.ids.reserve_exact(held.max(FEW).min(left).max(1));
+            let more = if left == 0 { (held / 8).max(FEW) } else { held.max(FEW).min(left) };
+            self.ids.reserve_exact(more);
         }
         self.index.insert(hash, held as u32);
         self.ids.push(seen);

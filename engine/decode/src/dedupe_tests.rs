@@ -155,3 +155,15 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn a_table_with_more_ids_than_offsets_grows_in_few_steps() {
+    let (mut table, mut steps) = (Table::new(), 0);
+    for id in 0..100_000_u64 {
+        let before = table.ids.capacity();
+        let key = Key { high: id, low: !id };
+        table.add(Seen { key, after: 0, content: 0 }, table.hash(key), 4_096);
+        steps += u32::from(table.ids.capacity() != before);
+    }
+    assert!(steps < 60, "{steps} times");
+}

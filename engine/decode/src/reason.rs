@@ -80,6 +80,43 @@ pub enum Reason {
     TimestampInFuture,
 }
 
+/// Those that say nothing of a field.
+const PLAIN: [Reason; 13] = [
+    Reason::EmptyPayload,
+    Reason::InvalidUtf8,
+    Reason::InvalidJson,
+    Reason::NotAnObject,
+    Reason::TrailingData,
+    Reason::TooDeep,
+    Reason::PayloadTooLarge,
+    Reason::DuplicateField,
+    Reason::EventTypeInvalid,
+    Reason::EventIdInvalid,
+    Reason::TimestampInvalid,
+    Reason::TimestampTooEarly,
+    Reason::TimestampInFuture,
+];
+
+/// Those that name a field, up to its name.
+const OF_A_FIELD: [&str; 3] = ["missing_field:", "wrong_type:", "id_out_of_range:"];
+
+impl Reason {
+    /// Whether a word is one of a verdict on a record, of whatever field.
+    #[must_use]
+    pub fn is_word(word: &str) -> bool {
+        let names = |kind: &&str| word.strip_prefix(*kind).is_some_and(|field| !field.is_empty());
+        OF_A_FIELD.iter().any(names) || PLAIN.iter().any(|reason| reason.to_string() == word)
+    }
+
+    /// All words, to be shown: `F` stands for a field.
+    #[must_use]
+    pub fn words() -> String {
+        let plain = PLAIN.iter().map(ToString::to_string);
+        let of_a_field = OF_A_FIELD.iter().map(|kind| format!("{kind}F"));
+        plain.chain(of_a_field).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self {
@@ -105,3 +142,29 @@ impl fmt::Display for Reason {
 }
 
 impl std::error::Error for Reason {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_verdicts_are_known() {
+        for reason in PLAIN {
+            assert!(Reason::is_word(&reason.to_string()), "{reason}");
+        }
+        for field in Field::ALL {
+            for reason in
+                [Reason::MissingField(field), Reason::WrongType(field), Reason::IdOutOfRange(field)]
+            {
+                assert!(Reason::is_word(&reason.to_string()), "{reason}");
+            }
+        }
+        for word in
+            ["", "timestamp_to_early", "missing_field:", "plugin_failed:a", "internal_error"]
+        {
+            assert!(!Reason::is_word(word), "{word}");
+        }
+        assert!(Reason::words().starts_with("empty_payload, invalid_utf8, "));
+        assert!(Reason::words().ends_with(", id_out_of_range:F"));
+    }
+}

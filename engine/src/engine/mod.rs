@@ -15,6 +15,7 @@ mod asking;
 mod audit;
 mod catalog;
 mod check_start;
+mod counted_records;
 mod crash_suspects;
 mod errors;
 mod evaluate;
@@ -30,6 +31,7 @@ mod orders;
 mod recounting;
 mod remedies;
 mod replay_letters;
+mod replay_memory;
 mod start;
 mod status;
 mod stored;
@@ -91,7 +93,7 @@ use listen::ReplayPlaces;
 use live::LiveThreads;
 use parking_lot::{Mutex, RwLock};
 use recounting::recounting;
-use replay_letters::LeftOff;
+use replay_memory::ReplayMemory;
 use status::StatusBasis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,7 +117,7 @@ pub struct Engine {
     replay_places: ReplayPlaces,
     dead_letters: Arc<DeadLetters>,
     /// Held by the call that judges them again; where the last one ended, if that was bounded.
-    replaying: Mutex<Option<LeftOff>>,
+    replaying: Mutex<ReplayMemory>,
     lane: Arc<pipeline::Handle>,
     /// Whether other engines use the store too.
     shared: bool,

@@ -11,18 +11,17 @@
 //! One call at a time, bounded in letters and time; the next one goes on where it ended. Verdicts
 //! of metrics' own code are never judged again, nor is a letter of a copy: that was an event once.
 
+use super::counted_records::{CountedFate, CountedRecords};
+use super::replay_memory::{LeftOff, ReplayMemory};
 use super::{AppendError, Engine, LogError, StateUnavailable};
 use crate::clock::wall_ms;
 use crate::database::DatabaseError;
-use crate::dead_letter::{DeadLetter, DeadLetters, INTERNAL_ERROR, PLUGIN_FAILED, ReplayNotes};
-use crate::decode::Decoder;
-use crate::event::{Position, RecordPlace, ReplayOf};
+use crate::dead_letter::{DeadLetter, DeadLetters, ReplayNotes};
+use crate::decode::{Decoder, Reason};
+use crate::event::{RecordPlace, ReplayOf};
 use crate::failpoint::point;
 use crate::log::{Bounds, Log, ReplayRecord};
 use crate::outage::Cause;
-use crate::pipeline::Origin;
-use crate::progress::Progress;
-use crate::store::{StoreError, StoredRevision};
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -36,9 +35,6 @@ const STEPS: usize = 20;
 
 /// How long a call may take, but for a step that was begun.
 const CALL_TIME: Duration = Duration::from_secs(8);
-
-/// A call goes on where the one before ended if it comes within this time.
-const GOES_ON: Duration = Duration::from_secs(60);
 
 /// How long the log may take to say what it holds.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -56,7 +52,11 @@ pub struct ReplayCounts {
     pub still_refused: u64,
     /// Not sent: the log still holds them, or they were appended, or counted, before.
     pub in_log: u64,
-    /// Whether the call ended at its bound: the next one goes on.
+    /// Of all letters, those that wait until a metric has passed the place of their record, which
+    /// it may have read before the log dropped it. 0 until a call has come to the end.
+    pub undecided: u64,
+    /// Whether the call ended at its bound: the next one goes on. Or some are undecided: a later
+    /// one begins again.
     pub more: bool,
 }
 
@@ -95,52 +95,6 @@ impl ReplayFault {
     }
 }
 
-/// Where a call ended that was bounded.
-pub(super) struct LeftOff {
-    reason: Option<String>,
-    /// Number of the next letter.
-    next: u64,
-    at: Instant,
-}
-
-impl LeftOff {
-    fn is_of(&self, reason: Option<&str>) -> bool {
-        self.reason.as_deref() == reason && self.at.elapsed() < GOES_ON
-    }
-}
-
-/// Which records are counted from the log by those metrics that read events as configured now.
-#[derive(Default)]
-struct CountedRecords(Vec<(BTreeMap<u32, Origin>, Position)>);
-
-impl CountedRecords {
-    fn has(&self, partition: u32, offset: u64) -> bool {
-        self.0.iter().any(|(origins, position)| {
-            let counted = |origin: &Origin| {
-                let next = position.0.get(&partition).copied().unwrap_or(0);
-                let gone = |gap: &super::Span| (gap.from..gap.to).contains(&offset);
-                (origin.start..next).contains(&offset) && !origin.gaps.iter().any(gone)
-            };
-            origins.get(&partition).is_some_and(counted)
-        })
-    }
-}
-
-/// What is stored of a revision.
-fn stored_records(
-    stored: &StoredRevision,
-) -> Result<(BTreeMap<u32, Origin>, Position), StoreError> {
-    let (mut origins, mut position) = (BTreeMap::new(), Position::default());
-    for (partition, progress) in &stored.progress {
-        let record = Progress::decode(&progress.bytes)
-            .map_err(|fault| StoreError::Corrupt(fault.to_string()))?;
-        position.0.insert(*partition, record.next);
-        let Progress { start, gaps, .. } = record;
-        origins.insert(*partition, Origin { start, gaps, ..Origin::default() });
-    }
-    Ok((origins, position))
-}
-
 impl Engine {
     /// Judges dead letters again, of one reason if `reason` is given, and appends what is an event
     /// now and no longer in the log. Blocks for some seconds, and as long as an append may take.
@@ -148,49 +102,42 @@ impl Engine {
     /// # Errors
     /// [`ReplayFault`]. What was appended before is marked, and not appended again.
     pub fn replay_letters(&self, reason: Option<&str>) -> Result<ReplayCounts, ReplayFault> {
-        let Some(mut left_off) = self.replaying.try_lock() else { return Err(ReplayFault::Busy) };
+        let Some(mut memory) = self.replaying.try_lock() else { return Err(ReplayFault::Busy) };
         let until = Instant::now() + CALL_TIME;
-        let from = left_off.take().filter(|left| left.is_of(reason)).map_or(0, |left| left.next);
+        let left = memory.left_off.take().filter(|left| left.is_of(reason));
+        let (from, undecided) = left.map_or((0, 0), |left| (left.next, left.undecided));
         // First: what is no longer held then is not counted by who begins later.
         let held = held(&*self.log)?;
         let mut replay = LetterReplay {
             log: &*self.log,
             letters: &self.dead_letters,
             judge: &self.checker,
+            memory: &mut memory,
             window: self.events.dedupe_window,
             counted: self.counted_records()?,
             now: held.clone(),
             held,
             looked: BTreeMap::new(),
+            undecided,
             until,
             counts: ReplayCounts::default(),
         };
         let next = replay.run(reason, from, STEPS)?;
-        let counts = replay.counts;
-        *left_off = next.map(|next| {
+        let (counts, undecided) = (replay.counts, replay.undecided);
+        memory.left_off = next.map(|next| {
             let reason = reason.map(str::to_owned);
-            LeftOff { reason, next, at: Instant::now() }
+            LeftOff { reason, next, undecided, at: Instant::now() }
         });
-        let ReplayCounts { appended, still_refused, in_log, more } = counts;
-        tracing::info!(appended, still_refused, in_log, more, "dead letters were judged again");
+        let ReplayCounts { appended, still_refused, in_log, undecided, more } = counts;
+        tracing::info!(
+            appended,
+            still_refused,
+            in_log,
+            undecided,
+            more,
+            "dead letters were judged again"
+        );
         Ok(counts)
-    }
-
-    fn counted_records(&self) -> Result<CountedRecords, StateUnavailable> {
-        let served: Vec<_> = {
-            let catalog = self.catalog.read();
-            catalog.all().filter(|served| served.reads.is_none()).cloned().collect()
-        };
-        let mut counted = CountedRecords::default();
-        for served in served {
-            // What is in memory is never behind what is stored.
-            if served.follower.is_none() && served.is_read(&self.view, false) {
-                counted.0.push(served.origins(&self.view));
-            } else if let Some(stored) = self.state_store.stored(&served.revision)? {
-                counted.0.push(stored_records(&stored)?);
-            }
-        }
-        Ok(counted)
     }
 }
 
@@ -204,6 +151,8 @@ fn held(log: &dyn Log) -> Result<BTreeMap<u32, Bounds>, LogError> {
 enum LetterVerdict {
     Refused,
     InLog,
+    /// A metric may still count its record.
+    Undecided,
     /// An event, with the key of its record.
     Event(Box<str>),
 }
@@ -213,6 +162,7 @@ struct LetterReplay<'a> {
     log: &'a dyn Log,
     letters: &'a DeadLetters,
     judge: &'a Decoder,
+    memory: &'a mut ReplayMemory,
     /// The dedupe window, offsets.
     window: u64,
     counted: CountedRecords,
@@ -222,6 +172,8 @@ struct LetterReplay<'a> {
     now: BTreeMap<u32, Bounds>,
     /// Per partition, before which offset every record that was sent again is marked.
     looked: BTreeMap<u32, u64>,
+    /// Letters that were undecided, from the first on.
+    undecided: u64,
     until: Instant,
     counts: ReplayCounts,
 }
@@ -244,7 +196,7 @@ impl LetterReplay<'_> {
             return Ok(from);
         }
         for _ in 0..steps {
-            let Some(next) = from else { return Ok(None) };
+            let Some(next) = from else { break };
             let page = self.letters.page(next, TOGETHER, TOGETHER_BYTES)?;
             if !self.keep_up()? {
                 break;
@@ -255,7 +207,10 @@ impl LetterReplay<'_> {
                 break;
             }
         }
-        self.counts.more = from.is_some();
+        self.counts.more = from.is_some() || self.undecided > 0;
+        if from.is_none() {
+            self.counts.undecided = self.undecided;
+        }
         Ok(from)
     }
 
@@ -267,16 +222,27 @@ impl LetterReplay<'_> {
             return Ok(true);
         }
         if self.looked.is_empty() {
-            self.looked = self.first_offsets()?;
+            let Some(first) = self.first_offsets()? else { return Ok(false) };
+            self.looked = first;
         }
         if !self.look_through()? {
             return Ok(false);
         }
         let left = self.letters.intended()?;
         if left.is_empty() {
+            self.memory.ends.clear();
             return Ok(true);
         }
-        if let Some(partition) = self.behind_transaction() {
+        if self.memory.ends.is_empty() {
+            let ends = self.now.values().map(|held| (held.partition, held.end + held.open));
+            self.memory.ends = ends.collect();
+        }
+        // Transactions that begin later hold back nothing of it.
+        let passed = |held: &Bounds| {
+            self.memory.ends.get(&held.partition).is_none_or(|end| held.end >= *end)
+        };
+        let mut open = self.now.values().filter(|held| held.open > 0);
+        if let Some(Bounds { partition, .. }) = open.find(|held| !passed(held)) {
             let what = format!(
                 "an earlier replay ended before its outcome was known, and what may be of it in \
                  partition {partition} waits for the end of an open transaction; try again then"
@@ -285,6 +251,7 @@ impl LetterReplay<'_> {
         }
         let dropped = left.iter().filter_map(|place| RecordPlace::parse(place)).collect();
         self.letters.note(&ReplayNotes { dropped, ..ReplayNotes::default() })?;
+        self.memory.ends.clear();
         Ok(true)
     }
 
@@ -293,19 +260,28 @@ impl LetterReplay<'_> {
     }
 
     /// From where on a log is looked through first: what was sent again came after the oldest
-    /// letter. Where timestamps do not say when that was, all of it.
-    fn first_offsets(&self) -> Result<BTreeMap<u32, u64>, ReplayFault> {
-        let (mut oldest, mut from) = (wall_ms(), Some(0));
-        let plausible = 1..=oldest;
-        while let Some(next) = from {
+    /// letter. Where timestamps do not say when that was, all of it. `None`: there was no time to
+    /// look at all letters, and the next call goes on.
+    fn first_offsets(&mut self) -> Result<Option<BTreeMap<u32, u64>>, ReplayFault> {
+        let now = wall_ms();
+        let plausible = 1..=now;
+        let (mut next, mut oldest) = self.memory.oldest.unwrap_or((0, now));
+        loop {
             let page = self.letters.page(next, TOGETHER, TOGETHER_BYTES)?;
             let times = page.letters.iter().map(|letter| letter.timestamp_ms);
             oldest = times
                 .map(|time| if plausible.contains(&time) { time } else { 0 })
                 .fold(oldest, i64::min);
-            from = page.next;
+            let Some(following) = page.next else { break };
+            next = following;
+            self.memory.oldest = Some((next, oldest));
+            if Instant::now() >= self.until {
+                return Ok(None);
+            }
         }
-        Ok(self.log.starts((oldest - CLOCKS).max(0))?)
+        let first = self.log.starts((oldest - CLOCKS).max(0))?;
+        self.memory.oldest = None;
+        Ok(Some(first))
     }
 
     /// Marks what was sent again, from where it was last looked through up to the end that was
@@ -329,9 +305,13 @@ impl LetterReplay<'_> {
         loop {
             let records = reader.batch()?;
             let mut done = Vec::new();
-            for original in records.iter().filter_map(|record| record.original.as_ref()) {
+            for record in &records {
+                let Some(original) = &record.original else { continue };
+                // Only what counts is a copy: anybody may write the header.
+                let payload = record.payload.as_deref().unwrap_or_default();
                 if let Some(place) = RecordPlace::parse(&original.place)
                     && self.letters.keeps(place)?
+                    && self.judge.check(payload, original.timestamp_ms).is_ok()
                 {
                     done.push(place);
                 }
@@ -396,6 +376,7 @@ impl LetterReplay<'_> {
         for letter in letters.iter().filter(|letter| is_replayed(&letter.reason, reason)) {
             match self.verdict(letter)? {
                 LetterVerdict::Refused => self.counts.still_refused += 1,
+                LetterVerdict::Undecided => self.undecided += 1,
                 // A record may have several letters.
                 LetterVerdict::Event(key) if places.insert(letter.place()) => {
                     chosen.push((letter, key));
@@ -435,28 +416,36 @@ impl LetterReplay<'_> {
 
     fn verdict(&self, letter: &DeadLetter) -> Result<LetterVerdict, DatabaseError> {
         let ours = *letter.topic == *self.log.name();
+        let held = self.held.get(&letter.partition).filter(|_| ours);
         let is_held = |held: &Bounds| (held.start..held.end + held.open).contains(&letter.offset);
-        let is_held = ours && self.held.get(&letter.partition).is_some_and(is_held);
+        let is_held = held.is_some_and(is_held);
         if is_held || letter.origin.is_some() || self.letters.was_replayed(letter.place())? {
             return Ok(LetterVerdict::InLog);
         }
         if letter.bytes.len() as u64 != letter.length {
             return Ok(LetterVerdict::Refused);
         }
-        Ok(match self.judge.check(&letter.bytes, letter.timestamp_ms) {
-            Err(_) => LetterVerdict::Refused,
-            Ok(_) if ours && self.counted.has(letter.partition, letter.offset) => {
-                LetterVerdict::InLog
+        let Ok(checked) = self.judge.check(&letter.bytes, letter.timestamp_ms) else {
+            return Ok(LetterVerdict::Refused);
+        };
+        let event = LetterVerdict::Event(checked.user_id.unwrap_or_default());
+        if !ours {
+            return Ok(event);
+        }
+        Ok(match self.counted.fate(letter.partition, letter.offset) {
+            CountedFate::Counted => LetterVerdict::InLog,
+            // Other places are those of an earlier topic of this name.
+            CountedFate::Undecided if held.is_some_and(|held| letter.offset < held.start) => {
+                LetterVerdict::Undecided
             }
-            Ok(checked) => LetterVerdict::Event(checked.user_id.unwrap_or_default()),
+            CountedFate::Undecided | CountedFate::Never => event,
         })
     }
 }
 
 /// Whether letters of a reason are judged again: verdicts on records are, those that are asked for.
 fn is_replayed(reason: &str, wanted: Option<&str>) -> bool {
-    let is_verdict = !reason.starts_with(PLUGIN_FAILED) && reason != INTERNAL_ERROR;
-    is_verdict && wanted.is_none_or(|wanted| reason == wanted)
+    Reason::is_word(reason) && wanted.is_none_or(|wanted| reason == wanted)
 }
 
 #[cfg(test)]

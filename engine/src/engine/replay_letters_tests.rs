@@ -1,14 +1,16 @@
 //! Dead letters that are judged again, over an embedded log, alone and as one that others write to.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use super::super::replay_memory::GOES_ON;
 use super::*;
 use crate::config::{Config, EventsConfig};
 use crate::database::Database;
 use crate::decode::DedupeWindow;
-use crate::event::{EventBatch, Record};
+use crate::event::{EventBatch, Position, Record};
 use crate::log::{
     self, AppendOutcome, LogReader, LogRecord, Source, Survey, Surveyed, Tail, Wanted,
 };
+use crate::pipeline::Origin;
 use crate::progress::Span;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ struct TestLog {
     fails: Mutex<Option<Failure>>,
     /// Offsets behind the end of each partition that wait for a transaction.
     open: Mutex<u64>,
+    /// What lies before this offset, of each partition, was dropped.
+    start: Mutex<u64>,
 }
 
 impl Survey for TestLog {
@@ -123,9 +127,12 @@ impl Log for Shared {
 
 impl TestLog {
     fn bounds(&self) -> Result<Vec<Bounds>, LogError> {
-        let open = *self.open.lock();
-        let bounds = self.inner.bounds()?.into_iter();
-        Ok(bounds.map(|held| Bounds { end: held.end - open.min(held.end), open, ..held }).collect())
+        let (open, first) = (*self.open.lock(), *self.start.lock());
+        let now = |held: Bounds| {
+            let start = held.start.max(first);
+            Bounds { start, end: (held.end - open.min(held.end)).max(start), open, ..held }
+        };
+        Ok(self.inner.bounds()?.into_iter().map(now).collect())
     }
 }
 
@@ -135,6 +142,7 @@ struct Rig {
     letters: DeadLetters,
     window: u64,
     counted: Vec<(BTreeMap<u32, Origin>, Position)>,
+    memory: Mutex<ReplayMemory>,
     _folder: tempfile::TempDir,
 }
 
@@ -150,9 +158,10 @@ fn rig(shared: bool) -> Rig {
     let mut config = Config::default();
     config.log.partitions = 2;
     let inner = log::open(&config, &database).unwrap();
-    let (fails, open) = (Mutex::default(), Mutex::default());
-    let log = Arc::new(TestLog { inner, shared, fails, open });
-    Rig { log, letters, window: 1_000, counted: Vec::new(), _folder: folder }
+    let (fails, open, start) = (Mutex::default(), Mutex::default(), Mutex::default());
+    let log = Arc::new(TestLog { inner, shared, fails, open, start });
+    let (counted, memory) = (Vec::new(), Mutex::default());
+    Rig { log, letters, window: 1_000, counted, memory, _folder: folder }
 }
 
 fn event(user: u64) -> String {
@@ -169,7 +178,7 @@ fn events(offsets: std::ops::Range<u64>) -> Vec<DeadLetter> {
 }
 
 const fn counts(appended: u64, still_refused: u64, in_log: u64) -> ReplayCounts {
-    ReplayCounts { appended, still_refused, in_log, more: false }
+    ReplayCounts { appended, still_refused, in_log, undecided: 0, more: false }
 }
 
 impl Rig {
@@ -177,8 +186,8 @@ impl Rig {
     fn other(&self) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let (_, letters) = letters(&folder);
-        let (log, counted) = (self.log.clone(), Vec::new());
-        Rig { log, letters, window: self.window, counted, _folder: folder }
+        let (log, counted, memory) = (self.log.clone(), Vec::new(), Mutex::default());
+        Rig { log, letters, window: self.window, counted, memory, _folder: folder }
     }
 
     fn call(
@@ -189,15 +198,18 @@ impl Rig {
         let log = Shared(self.log.clone());
         let held = held(&log)?;
         let judge = Decoder::new(&EventsConfig::default()).unwrap();
+        let mut memory = self.memory.lock();
         let mut replay = LetterReplay {
             log: &log,
             letters: &self.letters,
             judge: &judge,
+            memory: &mut memory,
             window: self.window,
             counted: CountedRecords(self.counted.clone()),
             now: held.clone(),
             held,
             looked: BTreeMap::new(),
+            undecided: 0,
             until: Instant::now() + time,
             counts: ReplayCounts::default(),
         };
@@ -343,19 +355,6 @@ fn what_is_in_doubt_is_looked_for_before_it_is_sent_again() {
 }
 
 #[test]
-fn what_waits_behind_a_transaction_is_not_taken_for_lost() {
-    let rig = rig(true);
-    rig.letters.put(&events(0..2)).unwrap();
-    *rig.log.fails.lock() = Some(Failure::Written);
-    rig.replay().unwrap_err();
-    *rig.log.open.lock() = 1;
-    let fault = rig.replay().unwrap_err();
-    assert!(fault.to_string().contains("open transaction") && fault.retry_helps(), "{fault}");
-    *rig.log.open.lock() = 0;
-    assert_eq!(rig.replay().unwrap(), counts(0, 0, 2));
-}
-
-#[test]
 fn what_the_log_finds_too_large_stays_refused() {
     let rig = rig(false);
     rig.letters.put(&events(0..3)).unwrap();
@@ -440,8 +439,11 @@ fn without_letters_nothing_is_looked_through() {
 
 #[test]
 fn a_call_goes_on_only_with_the_same_question() {
-    let left = LeftOff { reason: Some("a".into()), next: 7, at: Instant::now() };
+    let left = LeftOff { reason: Some("a".into()), next: 7, undecided: 0, at: Instant::now() };
     assert!(left.is_of(Some("a")) && !left.is_of(Some("b")) && !left.is_of(None));
     let Some(before) = Instant::now().checked_sub(GOES_ON) else { return };
     assert!(!LeftOff { at: before, ..left }.is_of(Some("a")), "too long ago");
 }
+
+#[path = "replay_waits_tests.rs"]
+mod waits;

@@ -3,8 +3,9 @@
 //! A listener goes through the ring at its own pace and takes what its filter wants. A slow one
 //! loses the oldest events and receives the number lost; it never slows counting. What it has taken
 //! is counted until it asks for more; where there is no memory for that, it is given a little at a
-//! time, and of a larger event its number. Without listeners no text is made. Each event carries a cursor, the position of the whole feed. Reads no log: who
-//! wants older events has them replayed (`pipeline/replay`), and joins the ring when they end.
+//! time, and of a larger event its number. Without listeners no text is made. Each event carries a
+//! cursor, the position of the whole feed. Reads no log: who wants older events has them replayed
+//! (`pipeline/replay`), and joins the ring when they end.
 
 mod event;
 mod filter;

@@ -52,6 +52,14 @@ fn replay(args: &DeadLetters) -> Result<(), Failure> {
             }
         })?;
         all.add(&answer);
+        if let Some(undecided) = answer.get("undecided").and_then(Value::as_u64) {
+            output::note(&format!(
+                "warning: {} wait until a metric has counted as far as their records were; run \
+                 this again then",
+                thousands(undecided)
+            ));
+            break;
+        }
         if answer.get("more") != Some(&Value::Bool(true)) {
             break;
         }

@@ -14,6 +14,7 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use tally_engine::decode::Reason;
 use tally_engine::engine::{ReplayCounts, ReplayFault};
 use tokio::time::timeout;
 
@@ -25,6 +26,8 @@ struct ReplayReply {
     appended: u64,
     still_refused: u64,
     in_log: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undecided: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     more: bool,
 }
@@ -42,8 +45,10 @@ pub(crate) async fn replay(
     let engine = Arc::clone(&app.engine);
     let work = tokio::task::spawn_blocking(move || engine.replay_letters(reason.as_deref()));
     match timeout(app.limits.replay, work).await {
-        Ok(Ok(Ok(ReplayCounts { appended, still_refused, in_log, more }))) => {
-            Ok(answer::json(&ReplayReply { appended, still_refused, in_log, more }))
+        Ok(Ok(Ok(counts))) => {
+            let ReplayCounts { appended, still_refused, in_log, undecided, more } = counts;
+            let undecided = (undecided > 0).then_some(undecided);
+            Ok(answer::json(&ReplayReply { appended, still_refused, in_log, undecided, more }))
         }
         Ok(Ok(Err(fault))) => Err(refused(&fault)),
         Ok(Err(failed)) => {
@@ -68,10 +73,13 @@ fn parse(body: &[u8]) -> Result<Option<String>, Problem> {
     let given = members.iter().find(|(key, _)| key == REASON);
     let reason = given.map(|(_, value)| serde_json::from_str::<String>(value.get()));
     match reason.transpose() {
-        Ok(Some(reason)) if reason.starts_with("plugin_failed") || reason == "internal_error" => {
-            let fault = "is no verdict on a record: such events are in the log, and a corrected \
-                         plugin counts them";
-            faults.push(key_fault(REASON, fault.into()));
+        Ok(Some(reason)) if !Reason::is_word(&reason) => {
+            let fault = format!(
+                "is no verdict on a record (the events of `plugin_failed` and `internal_error` are \
+                 in the log, and a corrected plugin counts them); there are {}",
+                Reason::words()
+            );
+            faults.push(key_fault(REASON, fault));
         }
         Ok(reason) if faults.is_empty() => return Ok(reason),
         Ok(_) => {}
@@ -108,6 +116,7 @@ mod tests {
             (r#"{"reasons":"too_deep"}"#, "invalid_request"),
             (r#"{"reason":"plugin_failed:x"}"#, "invalid_request"),
             (r#"{"reason":"internal_error"}"#, "invalid_request"),
+            (r#"{"reason":"timestamp_to_early"}"#, "invalid_request"),
         ] {
             assert_eq!(parse(body.as_bytes()).unwrap_err().code(), code, "{body}");
         }

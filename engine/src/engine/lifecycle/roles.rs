@@ -100,8 +100,9 @@ impl Recall<'_> {
         if revived.is_none() {
             tracing::warn!(
                 metric = name,
-                "the revision that answered cannot be continued; the one in the plugin folder \
-                 answers once it has counted its history"
+                "the revision that answered cannot be continued (its file is gone, or [events] \
+                 reads events otherwise now); the one in the plugin folder answers once it has \
+                 counted its history"
             );
         }
         Ok(revived)

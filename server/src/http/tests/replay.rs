@@ -14,7 +14,8 @@ const PATH: &str = "/api/dead-letters/replay";
 #[tokio::test]
 async fn the_engine_is_asked_and_its_counts_are_the_answer() {
     let world = World::new(Limits::default()).await;
-    let counts = ReplayCounts { appended: 3, still_refused: 2, in_log: 1, more: false };
+    let counts =
+        ReplayCounts { appended: 3, still_refused: 2, in_log: 1, undecided: 0, more: false };
     *world.fake.replayed.lock() = Ok(counts);
     let answer = world.post(PATH, "{}").await;
     assert_eq!(
@@ -24,7 +25,16 @@ async fn the_engine_is_asked_and_its_counts_are_the_answer() {
     *world.fake.replayed.lock() = Ok(ReplayCounts { more: true, ..counts });
     let answer = world.post(PATH, r#"{"reason":"invalid_json"}"#).await;
     assert_eq!(answer.text, r#"{"appended":3,"still_refused":2,"in_log":1,"more":true}"#);
-    assert_eq!(*world.fake.replay_asked.lock(), [None, Some("invalid_json".to_owned())]);
+    *world.fake.replayed.lock() = Ok(ReplayCounts { undecided: 4, more: true, ..counts });
+    let answer = world.post(PATH, r#"{"reason":"missing_field:user_id"}"#).await;
+    assert_eq!(
+        answer.text,
+        r#"{"appended":3,"still_refused":2,"in_log":1,"undecided":4,"more":true}"#
+    );
+    assert_eq!(
+        *world.fake.replay_asked.lock(),
+        [None, Some("invalid_json".to_owned()), Some("missing_field:user_id".to_owned()),]
+    );
 }
 
 #[tokio::test]
@@ -34,6 +44,7 @@ async fn what_is_no_request_asks_nothing() {
         ("application/json", "{", 400),
         ("application/json", r#"{"reasons":"too_deep"}"#, 422),
         ("application/json", r#"{"reason":"plugin_failed:a"}"#, 422),
+        ("application/json", r#"{"reason":"timestamp_to_early"}"#, 422),
         // What a page elsewhere may send without asking.
         ("text/plain", "{}", 415),
         ("application/x-www-form-urlencoded", "{}", 415),
@@ -42,6 +53,9 @@ async fn what_is_no_request_asks_nothing() {
         let answer = world.send(request.body(Body::from(body)).unwrap()).await;
         assert_eq!(answer.status, status, "{kind} {body}");
     }
+    let answer = world.post(PATH, r#"{"reason":"timestamp_to_early"}"#).await;
+    assert_eq!(answer.json()["errors"][0]["pointer"], "/reason", "{}", answer.text);
+    assert!(answer.text.contains("timestamp_too_early, "), "{}", answer.text);
     assert_eq!(world.get(PATH).await.status, 405);
     assert!(world.fake.replay_asked.lock().is_empty());
 }
