@@ -2,7 +2,7 @@
 //!
 //! Texts and names may come from anybody who sends events. A spreadsheet takes what begins with one
 //! of [`FORMULA`] for a formula, so that such a text gets a `'` before it, which spreadsheets take
-//! for the sign of a text; numbers stay as they are.
+//! for the sign of a text; numbers stay as they are. What is shown to a person stays as it is.
 
 use super::json_members::{self, in_one_line};
 use serde_json::value::RawValue;
@@ -11,24 +11,30 @@ use std::borrow::Cow;
 /// What a formula may begin with.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
+/// What reads cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CellReader {
+    /// Perhaps one: whoever asks for CSV.
+    Spreadsheet,
+    /// Somebody at a terminal.
+    Person,
+}
+
 /// A member's name as a part of a path: a dot of its own has a backslash before it.
 pub(super) fn column_part(name: &str) -> String {
     name.replace('\\', "\\\\").replace('.', "\\.")
 }
 
 /// The name of the column with this path; no two paths have one name.
-pub(super) fn column_name(path: &str) -> String {
+pub(super) fn column_name(path: &str, reader: CellReader) -> String {
     // One that begins with the sign itself gets another, so that it is told from these.
-    if path.starts_with(FORMULA) || path.starts_with('\'') {
-        format!("'{path}")
-    } else {
-        path.to_owned()
-    }
+    let has_sign = path.starts_with(FORMULA) || path.starts_with('\'');
+    if has_sign && reader == CellReader::Spreadsheet { format!("'{path}") } else { path.to_owned() }
 }
 
 /// A value as the text of a cell: nothing for null, values without structure joined by semicolons,
-/// JSON for the rest. A text that a spreadsheet would take for a formula begins with `'`.
-pub(super) fn cell_text(value: &RawValue) -> Cow<'_, str> {
+/// JSON for the rest. A text that a spreadsheet would take for a formula begins with `'` for one.
+pub(super) fn cell_text(value: &RawValue, reader: CellReader) -> Cow<'_, str> {
     let text = value.get();
     match text.as_bytes().first() {
         Some(b'[') => {
@@ -40,9 +46,9 @@ pub(super) fn cell_text(value: &RawValue) -> Cow<'_, str> {
             let has_text = elements.iter().any(|element| element.get().starts_with('"'));
             let texts: Vec<Cow<'_, str>> = elements.into_iter().map(plain).collect();
             let joined = texts.join(";").into();
-            if has_text { inert(joined) } else { joined }
+            if has_text { inert(joined, reader) } else { joined }
         }
-        Some(b'"') => inert(plain_text(text)),
+        Some(b'"') => inert(plain_text(text), reader),
         Some(b'{') => in_one_line(value),
         _ => plain(value),
     }
@@ -67,9 +73,10 @@ fn plain_text(json: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text that is no formula.
-fn inert(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.starts_with(FORMULA) { format!("'{text}").into() } else { text }
+/// A text that is no formula to who reads it.
+fn inert(text: Cow<'_, str>, reader: CellReader) -> Cow<'_, str> {
+    let is_formula = reader == CellReader::Spreadsheet && text.starts_with(FORMULA);
+    if is_formula { format!("'{text}").into() } else { text }
 }
 
 #[cfg(test)]
@@ -97,14 +104,24 @@ mod tests {
             ("null", ""),
         ] {
             let value: &RawValue = serde_json::from_str(json).unwrap();
-            assert_eq!(cell_text(value), cell, "{json}");
+            assert_eq!(cell_text(value, CellReader::Spreadsheet), cell, "{json}");
         }
+    }
+
+    #[test]
+    fn a_person_reads_what_is_there() {
+        for (json, cell) in [(r#""-x""#, "-x"), (r#"["=x","y"]"#, "=x;y"), ("-1", "-1")] {
+            let value: &RawValue = serde_json::from_str(json).unwrap();
+            assert_eq!(cell_text(value, CellReader::Person), cell, "{json}");
+        }
+        assert_eq!(["-x", "'x"].map(|path| column_name(path, CellReader::Person)), ["-x", "'x"]);
     }
 
     #[test]
     fn names_are_told_from_each_other() {
         assert_eq!(column_part(r"a.b\c"), r"a\.b\\c");
-        let names = ["=x", "'=x", "''=x", "x"].map(column_name);
+        let names = ["=x", "'=x", "''=x", "x"];
+        let names = names.map(|path| column_name(path, CellReader::Spreadsheet));
         assert_eq!(names, ["'=x", "''=x", "'''=x", "x"]);
     }
 }

@@ -71,7 +71,7 @@ mod tests;
 // For the command line, which shows what it gets from here.
 pub(crate) use codes::{status_of_code, title as title_of_code};
 pub(crate) use live::LONGEST_PACE_MS;
-pub(crate) use rows::result_as_csv;
+pub(crate) use rows::rows_for_people;
 pub(crate) use ws::LONGEST as LONGEST_MESSAGE;
 
 pub use engine_api::{EngineApi, Records};

@@ -7,6 +7,7 @@
 //! their digits. What a cell says is in `csv_cells`. Knows no metric and no list by name; decides
 //! nothing about sizes but the one bound that it is given.
 
+use super::csv_cells::CellReader;
 use super::json_members::{self, Members, in_one_line, push_text};
 use super::{accept, csv_cells};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -94,14 +95,16 @@ pub(crate) fn text(
 ) -> Result<String, RowsFault> {
     let whole: &RawValue = serde_json::from_str(json).map_err(|_| RowsFault::NotJson)?;
     match form {
-        RowForm::Csv => csv_text(source, whole, most),
+        RowForm::Csv => csv_text(source, whole, CellReader::Spreadsheet, most),
         RowForm::Ndjson => lines_text(source, whole, most),
     }
 }
 
-/// The rows of a result as CSV, of any length; nothing where it has none.
-pub(crate) fn result_as_csv(result: &str) -> String {
-    text(RowForm::Csv, RowSource::RESULT, result, usize::MAX).unwrap_or_default()
+/// The rows of a result as CSV of any length, for a reader that shows them to a person: texts are as
+/// they are, also those that a spreadsheet would take for formulas. Nothing where there are none.
+pub(crate) fn rows_for_people(result: &str) -> String {
+    let rows = |whole| csv_text(RowSource::RESULT, whole, CellReader::Person, usize::MAX).ok();
+    serde_json::from_str(result).ok().and_then(rows).unwrap_or_default()
 }
 
 /// What is called with each row.
@@ -195,14 +198,19 @@ fn bounded(bytes: usize, most: usize) -> Result<(), RowsFault> {
     if bytes > most { Err(RowsFault::TooLarge(most)) } else { Ok(()) }
 }
 
-fn csv_text(source: RowSource, whole: &RawValue, most: usize) -> Result<String, RowsFault> {
+fn csv_text(
+    source: RowSource,
+    whole: &RawValue,
+    reader: CellReader,
+    most: usize,
+) -> Result<String, RowsFault> {
     let mut columns = Columns::default();
     each_row(source, whole, &mut |row| {
         columns.add_row(row, source);
         Ok(())
     })?;
     let mut names = Vec::new();
-    columns.number(None, &mut names);
+    columns.number(None, reader, &mut names);
     if names.is_empty() {
         return Ok(String::new());
     }
@@ -214,7 +222,7 @@ fn csv_text(source: RowSource, whole: &RawValue, most: usize) -> Result<String, 
     each_row(source, whole, &mut |row| {
         cells.clear();
         cells.resize(names.len(), Cow::Borrowed(""));
-        columns.fill_row(row, source, &mut cells);
+        columns.fill_row(row, source, reader, &mut cells);
         out.write_record(cells.iter().map(|cell| cell.as_bytes())).map_err(too_large)?;
         bounded(out.get_ref().len(), most)
     })?;
@@ -264,15 +272,15 @@ impl Columns {
     }
 
     /// Gives each its place in a row, and lists their names.
-    fn number(&mut self, path: Option<&str>, names: &mut Vec<String>) {
+    fn number(&mut self, path: Option<&str>, reader: CellReader, names: &mut Vec<String>) {
         if let (Some(place), Some(path)) = (&mut self.place, path) {
             *place = names.len();
-            names.push(csv_cells::column_name(path));
+            names.push(csv_cells::column_name(path, reader));
         }
         for (name, columns) in &mut self.below {
             let part = csv_cells::column_part(name);
             let path = path.map_or_else(|| part.clone(), |path| format!("{path}.{part}"));
-            columns.number(Some(&path), names);
+            columns.number(Some(&path), reader, names);
         }
     }
 
@@ -280,28 +288,35 @@ impl Columns {
         &self,
         Members(members): &Members<'a>,
         source: RowSource,
+        reader: CellReader,
         cells: &mut [Cow<'a, str>],
     ) {
         for (name, value) in members {
             let depth = if source.whole.contains(&&**name) { DEPTH } else { 1 };
             if let Some(at) = self.places.get(&**name) {
-                self.below[*at].1.fill(value, depth, cells);
+                self.below[*at].1.fill(value, depth, reader, cells);
             }
         }
     }
 
-    fn fill<'a>(&self, value: &'a RawValue, depth: usize, cells: &mut [Cow<'a, str>]) {
+    fn fill<'a>(
+        &self,
+        value: &'a RawValue,
+        depth: usize,
+        reader: CellReader,
+        cells: &mut [Cow<'a, str>],
+    ) {
         match taken_apart(value, depth) {
             Some(Members(members)) => {
                 for (name, value) in members {
                     if let Some(at) = self.places.get(&*name) {
-                        self.below[*at].1.fill(value, depth + 1, cells);
+                        self.below[*at].1.fill(value, depth + 1, reader, cells);
                     }
                 }
             }
             None => {
                 if let Some(place) = self.place {
-                    cells[place] = csv_cells::cell_text(value);
+                    cells[place] = csv_cells::cell_text(value, reader);
                 }
             }
         }

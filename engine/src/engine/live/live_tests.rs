@@ -272,6 +272,26 @@ fn what_a_panic_ends_begins_anew_and_loses_nothing() {
 }
 
 #[test]
+fn the_newest_answer_may_be_taken_again_and_one_that_made_room_is_waited_for() {
+    let (publisher, mut question) = live_question("{}");
+    let publish = |text: &str| {
+        publisher.publish(Arc::new(LiveAnswer::new(1, Ok(answer(text)), Instant::now())));
+    };
+    assert!(ready(question.newest()).is_none(), "nothing was published");
+    publish("1");
+    for _ in 0..2 {
+        assert_eq!(result(&ready(question.newest()).flatten().unwrap()), "1");
+    }
+    assert!(ready(question.changed()).is_none(), "it is not new any more");
+    publisher.forget();
+    assert!(ready(question.newest()).is_none(), "the engine runs: the next one is waited for");
+    publish("2");
+    assert_eq!(result(&ready(question.newest()).flatten().unwrap()), "2");
+    drop(publisher);
+    assert!(ready(question.newest()).unwrap().is_none(), "the engine has stopped");
+}
+
+#[test]
 fn a_panic_is_an_outcome() {
     let done = contained(|| -> Result<u8, EvaluateError> { panic!("in the engine's own code") });
     assert!(matches!(done, Err(EvaluateError::PluginFailed(why)) if why.contains("internal")));

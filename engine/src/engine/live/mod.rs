@@ -135,6 +135,20 @@ impl LiveQuestion {
         }
     }
 
+    /// The newest answer, also one that this or [`LiveQuestion::changed`] has returned; where there
+    /// is none yet, or it has made room for the next one, the next one. `None`: the engine has
+    /// stopped. May be cancelled: no answer is lost.
+    pub async fn newest(&mut self) -> Option<Arc<LiveAnswer>> {
+        // Of an engine that has stopped the last answer would be there for good.
+        if self.answers.has_changed().is_ok() {
+            let newest = self.answers.borrow_and_update().clone();
+            if newest.is_some() {
+                return newest;
+            }
+        }
+        self.changed().await
+    }
+
     /// From now on there is at least so much time between two updates, unless somebody else who
     /// watches the same question asks for less.
     pub fn set_pace(&self, min_interval: Duration) {
@@ -156,7 +170,7 @@ impl LivePublisher {
     }
 
     /// Lets what was published go, for what is published next. Nobody is told.
-    fn forget(&self) {
+    pub fn forget(&self) {
         self.0.send_if_modified(|answer| {
             *answer = None;
             false

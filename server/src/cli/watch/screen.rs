@@ -2,11 +2,11 @@
 //!
 //! No line is longer than the screen is wide, and there are no more of them than it is high; rows
 //! and columns that find no room are counted in a line of their own. Rows are those of the answer
-//! as CSV; a result without rows is shown as a line for each of its values. What is shown of
-//! foreign texts controls no terminal.
+//! as CSV, with texts as they are; a result without rows is shown as a line for each of its values.
+//! What is shown of foreign texts controls no terminal.
 
 use crate::cli::output::{tame, thousands};
-use crate::http::result_as_csv;
+use crate::http::rows_for_people;
 use csv::{Reader, StringRecord};
 use ratatui::text::Span;
 use serde_json::{Map, Value};
@@ -106,7 +106,7 @@ fn cells(record: &StringRecord) -> Vec<String> {
 
 /// The rows of a result, at most so many.
 fn table_of_rows(result: &str, most: usize) -> RowTable {
-    let csv = result_as_csv(result);
+    let csv = rows_for_people(result);
     let mut reader = Reader::from_reader(csv.as_bytes());
     let header = reader.headers().map(cells).unwrap_or_default();
     let mut table = RowTable { header, ..RowTable::default() };
@@ -121,7 +121,7 @@ fn table_of_rows(result: &str, most: usize) -> RowTable {
 
 /// The values of a result, each with its name, at most so many.
 fn table_of_values(result: &str, most: usize) -> RowTable {
-    let csv = result_as_csv(result);
+    let csv = rows_for_people(result);
     let mut reader = Reader::from_reader(csv.as_bytes());
     let names = reader.headers().cloned().unwrap_or_default();
     let values = reader.records().next().and_then(Result::ok).unwrap_or_default();
@@ -319,6 +319,16 @@ mod tests {
             ]
         );
         assert_eq!(screen("42", &[], 80, 20), ["m {}   now", "", "value  42"]);
+    }
+
+    #[test]
+    fn texts_have_no_sign_for_spreadsheets() {
+        let rows = r#"{"products":[{"product_id":"-x","=n":-1},{"product_id":"@y","=n":2}]}"#;
+        assert_eq!(
+            screen(rows, &[], 80, 20)[2..],
+            ["product_id  =n", "-x          -1", "@y           2"]
+        );
+        assert_eq!(screen(r#"{"+a":"=b"}"#, &[], 80, 20)[2..], ["+a  =b"]);
     }
 
     #[test]

@@ -222,8 +222,10 @@ impl MetricExport {
                     is_ours
                 }
             };
+            // For up to a day nobody needs it here, and its memory is counted until it is dropped.
+            drop(answer);
             sleep_until(due).await;
-            newest = if had_no_room { question.latest() } else { question.changed().await };
+            newest = if had_no_room { question.newest().await } else { question.changed().await };
         }
     }
 

@@ -5,8 +5,9 @@
 //! Whoever watches has the newest of these and shares its bytes; how often it sends one is its own
 //! care (`pace`), and nothing waits for it. The task ends with the last who watches.
 //!
-//! A result is the engine's text, unless names were added or it has line breaks: it is not kept
-//! here, so that there is one of it, and is held while somebody sends it.
+//! A result is the engine's text, unless names were added or it has line breaks, so that there is
+//! one of it. It is held while somebody sends it, and until the next update is ready, so that there
+//! is always one to send; the latter not where memory has no room for another one like it.
 //!
 //! Bounds: the questions are the engine's, [`AT_ONCE`] answers are worked on at a time, and texts
 //! are taken from the share of memory for what is watched, for as long as a socket writes them.
@@ -37,7 +38,7 @@ use tally_engine::engine::{LiveAnswer, LiveQuestion, WatchRequest};
 use tally_engine::event::Position;
 use tally_engine::memory::Held;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 /// The least time between two updates, for who does not say.
 pub(crate) const USUAL_PACE: Duration = Duration::from_millis(250);
@@ -86,7 +87,7 @@ struct KeptBody {
 }
 
 enum KeptResult {
-    /// That of the engine, until it has another answer.
+    /// That of the engine, while the engine, the task or who sends it has it.
     OfEngine(Weak<LiveAnswer>),
     Own(Bytes),
 }
@@ -146,12 +147,20 @@ impl LiveAnswers {
                 let (updates, first) = watch::channel(None);
                 let updates = Arc::new(updates);
                 shared.insert(key.clone(), Arc::clone(&updates));
-                let task = LiveTask { app: Arc::clone(app), key, asked: asked.again(), updates };
+                let (app, asked) = (Arc::clone(app), asked.again());
+                let task = LiveTask { app, key, asked, updates, sent: Mutex::default() };
                 tokio::spawn(task.run(question));
                 first
             }
         };
         Ok(LiveHandle { updates, _interest: interest })
+    }
+
+    /// Keeps all answers from being made ready, until what this returns is dropped.
+    #[cfg(test)]
+    pub(crate) fn stand_still(&self) -> tokio::sync::SemaphorePermit<'_> {
+        let all = u32::try_from(AT_ONCE).ok().map(|all| self.at_work.try_acquire_many(all));
+        all.and_then(Result::ok).expect("nothing is worked on")
     }
 
     /// How many questions are watched.
@@ -248,13 +257,21 @@ struct LiveTask {
     key: LiveKey,
     asked: MetricRequest,
     updates: Arc<UpdateSender>,
+    /// The engine's answer that was sent last, for who takes it while the next one is made ready:
+    /// the engine may have another one by then.
+    sent: Mutex<Option<Arc<LiveAnswer>>>,
+}
+
+/// When what is published is tried again.
+struct TriedAgain {
+    due: Instant,
+    /// Whether that is for its names.
+    lacks_names: bool,
 }
 
 impl LiveTask {
     async fn run(self, mut question: LiveQuestion) {
-        // When what is published is tried again, if it is to be, and whether that is for its names.
-        let mut again: Option<Instant> = None;
-        let mut lacks_names = false;
+        let mut again: Option<TriedAgain> = None;
         loop {
             let answer = tokio::select! {
                 () = self.updates.closed() => {
@@ -263,20 +280,7 @@ impl LiveTask {
                     }
                     continue;
                 }
-                answer = question.changed() => answer,
-                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
-                    if lacks_names && self.app.catalogue.health_error().is_some() {
-                        again = Some(Instant::now() + AGAIN);
-                        continue;
-                    }
-                    let latest = question.latest();
-                    if latest.is_none() {
-                        // It has made room for the next one, which follows.
-                        again = None;
-                        continue;
-                    }
-                    latest
-                }
+                answer = self.next(&mut question, again.as_ref()) => answer,
             };
             // The engine has stopped.
             let Some(answer) = answer else { return };
@@ -287,10 +291,43 @@ impl LiveTask {
             // What the engine refuses, it tries again by itself.
             let is_full = |problem: &Arc<Problem>| problem.is(Code::Overloaded);
             let is_ours = answer.outcome.is_ok() && update.as_ref().is_err_and(is_full);
-            lacks_names = update.as_ref().is_ok_and(|body| body.lacks_names);
-            again = (is_ours || lacks_names).then(|| Instant::now() + AGAIN);
+            let lacks_names = update.as_ref().is_ok_and(|body| body.lacks_names);
+            let due = Instant::now() + AGAIN;
+            again = (is_ours || lacks_names).then_some(TriedAgain { due, lacks_names });
+            let is_kept = update.as_ref().is_ok_and(|body| self.has_room_beside(body, &answer));
             self.updates.send_replace(Some(update));
+            *self.sent.lock() = is_kept.then_some(answer);
         }
+    }
+
+    /// What is to be made ready next: what the engine publishes, or, where it is to be tried again,
+    /// what it has published. `None`: the engine has stopped. May be cancelled.
+    async fn next(
+        &self,
+        question: &mut LiveQuestion,
+        again: Option<&TriedAgain>,
+    ) -> Option<Arc<LiveAnswer>> {
+        let Some(TriedAgain { due, lacks_names }) = again else {
+            return question.changed().await;
+        };
+        let mut due = *due;
+        loop {
+            if let Ok(published) = timeout_at(due, question.changed()).await {
+                return published;
+            }
+            if !lacks_names || self.app.catalogue.health_error().is_none() {
+                return question.newest().await;
+            }
+            due = Instant::now() + AGAIN;
+        }
+    }
+
+    /// Whether the engine's text can be held until the next update is ready, and the engine still
+    /// finds room for its next one.
+    fn has_room_beside(&self, body: &KeptBody, answer: &LiveAnswer) -> bool {
+        let is_engines = matches!(body.result, KeptResult::OfEngine(_));
+        let bytes = answer.outcome.as_ref().map_or(0, |answer| answer.result.len());
+        is_engines && self.app.limits.watched.take(bytes as u64).is_ok()
     }
 
     /// Whether nobody watches any more; then nobody can join those any more either.
@@ -344,6 +381,7 @@ impl LiveTask {
                 false
             });
             drop(before);
+            *self.sent.lock() = None;
             watched.take(bytes)
         };
         watched.take(bytes).or_else(in_its_place).map_err(|_| {

@@ -183,8 +183,8 @@ impl Assistant {
     }
 
     async fn read(&self, uri: String) -> Result<ReadResourceResult, ErrorData> {
-        let text = match self.resource(&uri).await {
-            Some(Ok(response)) => whole(response).await,
+        let answer = match self.resource(&uri).await {
+            Some(Ok(response)) => self.whole(response).await,
             Some(Err(problem)) => Err(problem),
             None => {
                 let known: Vec<&str> = RESOURCES.iter().map(|(known, ..)| *known).collect();
@@ -193,11 +193,12 @@ impl Assistant {
                 return Err(ErrorData::resource_not_found(detail, None));
             }
         };
-        let text = text.map_err(|problem| {
+        let answer = answer.map_err(|problem| {
             let (detail, text) = self.told(problem);
             ErrorData::internal_error(detail, serde_json::from_str(&text).ok())
         })?;
-        let contents = ResourceContents::text(text, uri).with_mime_type(JSON);
+        let contents = ResourceContents::text(self.marked.mark(), uri).with_mime_type(JSON);
+        self.marked.keep(answer);
         Ok(ReadResourceResult::new(vec![contents]))
     }
 
@@ -215,23 +216,22 @@ impl Assistant {
         })
     }
 
+    /// The text of an answer that is in memory already.
+    async fn whole(&self, response: Response) -> Result<ToolAnswer, Problem> {
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+        let body = body.map_err(|fault| {
+            tracing::error!(%fault, "a resource cannot be read");
+            Problem::internal()
+        })?;
+        ToolAnswer::of_resource(&self.app, body).await
+    }
+
     /// A problem's detail and its JSON; a limit that was reached is counted.
     fn told(&self, mut problem: Problem) -> (String, String) {
         self.app.limits_hit.count(problem.code());
         let text = problem.text(None, &self.app.redactor);
         (problem.detail().to_owned(), text)
     }
-}
-
-/// The text of an answer that is whole already.
-async fn whole(response: Response) -> Result<String, Problem> {
-    let unread = |fault: &dyn std::fmt::Display| {
-        tracing::error!(%fault, "a resource cannot be read");
-        Problem::internal()
-    };
-    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
-    let body = body.map_err(|fault| unread(&fault))?;
-    String::from_utf8(body.into()).map_err(|fault| unread(&fault))
 }
 
 /// What an error without a reason says.

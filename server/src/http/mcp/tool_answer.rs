@@ -1,18 +1,22 @@
-//! The answer to a call of a tool, ready to be put into the reply that the SDK writes.
+//! The answer to a call of a tool, or a resource that was read, ready to be put into the reply that
+//! the SDK writes.
 //!
-//! Its text is the whole answer as `POST /api/metrics` gives it, with `meta` and warnings; its
-//! structured content is the result alone, which satisfies the tool's output schema. Memory for
-//! both, and for the reply with them, is of the answers' share. Decides nothing about the message
+//! The text of a call is the whole answer as `POST /api/metrics` gives it, with `meta` and warnings;
+//! its structured content is the result alone, which satisfies the tool's output schema. The text of
+//! a resource is what a GET gives, of at most `[limits] answer_bytes`. Memory for all of these, and for the reply with them, is of the answers' share. Decides nothing about the message
 //! around them.
 
 use super::tools;
 use crate::http::App;
-use crate::http::complete_answer::{CompleteAnswer, LARGE, sent, take};
+use crate::http::codes::Code;
+use crate::http::complete_answer::{COPIES, CompleteAnswer, LARGE, panic_problem, sent, take};
 use crate::http::json_members::push_text;
 use crate::http::middleware;
 use crate::http::problem::Problem;
 use axum::body::Body;
+use bytes::Bytes;
 use parking_lot::Mutex;
+use std::str::Utf8Error;
 use std::sync::Arc;
 use std::time::Instant;
 use tally_engine::memory::Held;
@@ -49,11 +53,47 @@ impl ToolAnswer {
             let result = is_structured.then(|| Arc::clone(&evaluated.result));
             ToolAnswer { text, result, _held: answer.held, room: None }
         };
-        let mut answer = answer.work(write).await?;
-        if answer.len() > LARGE {
-            answer.room = Some(take(app, answer.len() as u64)?);
+        answer.work(write).await?.with_room(app)
+    }
+
+    /// Of a resource, which has this text.
+    ///
+    /// # Errors
+    /// 422 `answer_too_large`; 503 `overloaded`: there is no memory for it, or for the reply.
+    pub(super) async fn of_resource(app: &App, whole: Bytes) -> Result<ToolAnswer, Problem> {
+        let most = app.limits.answer_bytes;
+        if whole.len() > most {
+            let detail = format!(
+                "the resource has {} bytes, and may have {most} ([limits] answer_bytes)",
+                whole.len()
+            );
+            return Err(Problem::new(Code::AnswerTooLarge, detail));
         }
-        Ok(answer)
+        let is_large = whole.len() > LARGE;
+        let held = if is_large { Some(take(app, whole.len() as u64 * COPIES)?) } else { None };
+        let write = move || -> Result<ToolAnswer, Utf8Error> {
+            let mut text = String::new();
+            push_text(&mut text, std::str::from_utf8(&whole)?);
+            Ok(ToolAnswer { text, result: None, _held: held, room: None })
+        };
+        let written = if is_large {
+            tokio::task::spawn_blocking(write).await.map_err(|failed| panic_problem(&failed))?
+        } else {
+            write()
+        };
+        let written = written.map_err(|fault| {
+            tracing::error!(%fault, "a resource cannot be read");
+            Problem::internal()
+        })?;
+        written.with_room(app)
+    }
+
+    /// With memory for the reply.
+    fn with_room(mut self, app: &App) -> Result<ToolAnswer, Problem> {
+        if self.len() > LARGE {
+            self.room = Some(take(app, self.len() as u64)?);
+        }
+        Ok(self)
     }
 
     /// Whether it has structured content.

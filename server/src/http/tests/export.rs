@@ -5,10 +5,11 @@ use crate::http::{Limits, export};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tally_engine::engine::{EvaluateError, Evaluated, LivePublisher, WatchRequest};
+use tally_engine::engine::{EvaluateError, Evaluated, LiveAnswer, LivePublisher, WatchRequest};
 use tally_engine::memory::Share;
 use tally_plugin::ask::{Fault, Warning};
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -217,6 +218,39 @@ async fn an_export_takes_its_share_of_memory_or_waits_for_room() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_shown_is_not_held_until_the_next_one() {
+    let world = World::of_exports(Limits::default(), TYPES);
+    answers(&world, r#"{"by_type":{"view":1}}"#);
+    begin(&world).await;
+    shown(&world, "shop_events{type=\"view\"} 1").await;
+    let outcome = Ok(evaluated(r#"{"by_type":{"view":2}}"#, json!({})));
+    let answer = Arc::new(LiveAnswer::new(2, outcome, Instant::now()));
+    world.fake.watched.lock()[0].1.publish(Arc::clone(&answer));
+    shown(&world, "shop_events{type=\"view\"} 2").await;
+    // This test and the publisher.
+    assert_eq!(Arc::strong_count(&answer), 2);
+}
+
+#[tokio::test]
+async fn an_export_without_room_waits_for_an_answer_that_the_engine_makes_anew() {
+    let watched = Arc::new(Share::new(1_000));
+    let limits = Limits { watched: Arc::clone(&watched), ..Limits::default() };
+    let world = World::of_exports(limits, TYPES);
+    answers(&world, r#"{"by_type":{"view":1}}"#);
+    let others = watched.take(1_000).unwrap();
+    begin(&world).await;
+    shown(&world, "tally_export_up{export=\"shop_events\"} 0").await;
+    world.fake.watched.lock()[0].1.forget();
+    drop(others);
+    // It is tried again after a second, and there is nothing to try.
+    let early =
+        timeout(Duration::from_secs(2), shown(&world, "shop_events{type=\"view\"} 1")).await;
+    assert!(early.is_err(), "the engine had let it go");
+    answers(&world, r#"{"by_type":{"view":2}}"#);
+    shown(&world, "shop_events{type=\"view\"} 2").await;
+}
+
+#[tokio::test]
 async fn a_large_answer_takes_from_the_share_of_answers_while_it_is_read() {
     let answers_share = Arc::new(Share::new(16 << 20));
     let limits = Limits { answers: Arc::clone(&answers_share), ..Limits::default() };
@@ -244,6 +278,6 @@ async fn a_server_that_listens_exports_and_a_stop_ends_it() {
         assert!(begun.elapsed() < LONG, "nothing is exported");
     }
     server.stop();
-    let ended = tokio::time::timeout(LONG, server.end()).await.expect("it ends");
+    let ended = timeout(LONG, server.end()).await.expect("it ends");
     assert_eq!(ended.cut, 0);
 }

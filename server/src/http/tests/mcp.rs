@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use tally_engine::database::DatabaseError;
-use tally_engine::engine::{EvaluateError, Evaluated, MetricState};
+use tally_engine::engine::{DeadLetter, EvaluateError, Evaluated, MetricState, Refusals};
 use tally_engine::memory::Share;
 use tally_plugin::ask::{Fault, Warning};
 
@@ -393,6 +393,39 @@ async fn resources_are_what_a_get_gives() {
         (&failed["code"], &failed["data"]["code"]),
         (&json!(-32603), &json!("store_unavailable"))
     );
+}
+
+#[tokio::test]
+async fn a_long_resource_takes_memory_as_a_call_does_and_has_a_bound() {
+    let payload = vec![b'x'; 60_000];
+    let time = 1_767_225_600_000;
+    let letter = DeadLetter::new("invalid_json", "events", 3, 9, time, Some(&payload));
+    let refusals = Refusals { letters: vec![letter; 5], ..Refusals::default() };
+    let read = json!({"uri": "tally://dead-letters"});
+    // A little more than 300,000 bytes: four times for what is made of them, once for the reply.
+    for (room, answer_bytes, refused) in [
+        (1_800_000, 400_000, None),
+        (1_500_000, 400_000, Some("overloaded")),
+        (1_200_000, 400_000, Some("overloaded")),
+        (1_800_000, 300_000, Some("answer_too_large")),
+    ] {
+        let share = Arc::new(Share::new(room));
+        let limits = Limits { answers: share.clone(), answer_bytes, ..patient() };
+        let world = World::new(limits).await;
+        *world.fake.letters.lock() = Ok(refusals.clone());
+        match refused {
+            Some(code) => {
+                let refused = error(&world, "resources/read", read.clone()).await;
+                assert_eq!(refused["data"]["code"], code, "{room} {answer_bytes}");
+            }
+            None => {
+                let told = result(&world, "resources/read", read.clone()).await;
+                let whole = world.get("/api/dead-letters").await.text;
+                assert_eq!(told["contents"][0]["text"], whole);
+            }
+        }
+        assert_eq!(share.used(), 0);
+    }
 }
 
 #[tokio::test]

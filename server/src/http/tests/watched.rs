@@ -330,6 +330,35 @@ async fn a_result_is_the_engines_text_and_is_held_while_somebody_sends_it() {
     assert!(seq == 1 && text.starts_with(&*newest), "{seq}");
 }
 
+#[tokio::test]
+async fn an_update_can_be_taken_until_the_next_one_is_ready() {
+    let world = World::new(Limits::default()).await;
+    let shows = |letter: &str| {
+        let answer = evaluated(&format!("\"{letter}\""), json!({}));
+        world.fake.answers(move |_| Ok(answer.clone()));
+        world.fake.changed();
+    };
+    let result = async |handle: &mut LiveHandle| {
+        let update = timeout(LONG, handle.changed()).await.expect("an update comes").unwrap();
+        String::from_utf8(update.unwrap().result().to_vec()).unwrap()
+    };
+    shows("a");
+    let mut first = watch(&world, "{}", false);
+    assert_eq!(result(&mut first).await, "\"a\"");
+    for (before, next) in [("a", "b"), ("b", "c")] {
+        // Making the next one ready takes longer than anybody takes to wake.
+        let still = world.app().live.stand_still();
+        shows(next);
+        for _ in 0..16 {
+            yield_now().await;
+        }
+        let mut late = watch(&world, "{}", false);
+        assert_eq!(result(&mut late).await, format!("\"{before}\""));
+        drop(still);
+        assert_eq!(result(&mut late).await, format!("\"{next}\""));
+    }
+}
+
 /// Answers with a user, whose name is in the catalogue.
 fn shows_a_user(world: &World) {
     let schema = json!({"type": "object", "properties": {"user_id": {"x-tally-id": "user"}}});
