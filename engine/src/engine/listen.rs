@@ -1,17 +1,19 @@
 //! Who listens to events: from now on, or from a position on that a listener had before.
 //!
 //! Who gives a position waits for its turn, in the order in which it was asked for: so many replays
-//! are under way at once, and of one connection only a few. A bounded number waits.
+//! are under way at once, and of one connection only a few. A bounded number waits. A replay that
+//! takes long makes way for those who wait, and its listener waits for another turn.
 
 use super::Engine;
 use crate::event::Position;
-use crate::feed::{FeedFilter, FeedListener};
-use crate::pipeline::{ReplayParts, replay_feed};
+use crate::feed::{Feed, FeedFilter, FeedListener, ListenerTurn, ReplayAgain};
+use crate::pipeline::{ReplayParts, ReplayPermit, replay_feed};
+use std::future::ready;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// Replays of one connection that may be under way at once.
 const OF_CONNECTION: usize = 2;
@@ -40,32 +42,77 @@ impl ListenRefused {
 
 /// The replays of one connection: a few at once, the others when these have ended.
 #[derive(Clone, Debug)]
-pub struct ReplayTurns(Arc<Semaphore>);
+pub struct ReplayTurns(Arc<PlaceQueue>);
 
 impl Default for ReplayTurns {
     fn default() -> ReplayTurns {
-        ReplayTurns(Arc::new(Semaphore::new(OF_CONNECTION)))
+        ReplayTurns(Arc::new(PlaceQueue::new(OF_CONNECTION)))
     }
 }
 
-/// The replays that may be under way at once, and who waits.
-pub(super) struct ReplayPlaces {
+/// Places that are given in the order in which they are asked for.
+#[derive(Debug)]
+struct PlaceQueue {
     free: Arc<Semaphore>,
+    /// How many wait for one.
+    waiting: AtomicUsize,
+}
+
+/// One who waits for a place, until it is dropped.
+struct PlaceWait<'a>(&'a AtomicUsize);
+
+/// The replays that may be under way at once, and who waits.
+#[derive(Clone)]
+pub(super) struct ReplayPlaces {
+    free: Arc<PlaceQueue>,
     waiting: Arc<Semaphore>,
     /// Whether it was told that they end by internal errors.
     told: Arc<AtomicBool>,
 }
 
 /// A place among the replays of a connection and among all, given back when it is dropped.
-type ReplayPlace = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+struct ReplayPlace {
+    queues: [Arc<PlaceQueue>; 2],
+    _permits: [OwnedSemaphorePermit; 2],
+}
 
 /// Waits for a place.
 type PlaceTurn = Pin<Box<dyn Future<Output = Option<ReplayPlace>> + Send>>;
 
+impl PlaceQueue {
+    fn new(places: usize) -> PlaceQueue {
+        PlaceQueue { free: Arc::new(Semaphore::new(places)), waiting: AtomicUsize::new(0) }
+    }
+
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let _wait = PlaceWait::new(&self.waiting);
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+}
+
+impl PlaceWait<'_> {
+    fn new(waiting: &AtomicUsize) -> PlaceWait<'_> {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        PlaceWait(waiting)
+    }
+}
+
+impl Drop for PlaceWait<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl ReplayPermit for ReplayPlace {
+    fn is_wanted(&self) -> bool {
+        self.queues.iter().any(|queue| queue.waiting.load(Ordering::Relaxed) > 0)
+    }
+}
+
 impl ReplayPlaces {
     pub(super) fn new(most: usize) -> ReplayPlaces {
         ReplayPlaces {
-            free: Arc::new(Semaphore::new(most)),
+            free: Arc::new(PlaceQueue::new(most)),
             waiting: Arc::new(Semaphore::new(WAITING)),
             told: Arc::default(),
         }
@@ -75,13 +122,58 @@ impl ReplayPlaces {
     fn turn(&self, turns: &ReplayTurns) -> Result<PlaceTurn, ListenRefused> {
         let waits = Arc::clone(&self.waiting).try_acquire_owned();
         let waits = waits.map_err(|_| ListenRefused::TooManyWait(WAITING))?;
-        let (own, free) = (Arc::clone(&turns.0), Arc::clone(&self.free));
-        Ok(Box::pin(async move {
-            let own = own.acquire_owned().await.ok()?;
-            let free = free.acquire_owned().await.ok()?;
+        Ok(self.place(turns, ready(Ok(waits))))
+    }
+
+    /// Another place for a listener whose replay has made way for others: it is not refused, and
+    /// waits until it may wait.
+    fn turn_again(&self, turns: &ReplayTurns) -> PlaceTurn {
+        self.place(turns, Arc::clone(&self.waiting).acquire_owned())
+    }
+
+    /// A place for who is among those that wait.
+    fn place(
+        &self,
+        turns: &ReplayTurns,
+        waits: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + 'static,
+    ) -> PlaceTurn {
+        let queues = [Arc::clone(&turns.0), Arc::clone(&self.free)];
+        Box::pin(async move {
+            let waits = waits.await.ok()?;
+            let own = queues[0].place().await?;
+            let free = queues[1].place().await?;
             drop(waits);
-            Some((own, free))
-        }))
+            Some(ReplayPlace { queues, _permits: [own, free] })
+        })
+    }
+}
+
+/// What the replays of one listener are made of, one after the other.
+struct ListenerReplays {
+    parts: ReplayParts,
+    feed: Weak<Feed>,
+    filter: FeedFilter,
+    places: ReplayPlaces,
+    turns: ReplayTurns,
+}
+
+impl ListenerReplays {
+    /// The listener that is replayed to from `since` on, once it has a place.
+    fn begin(self, place: PlaceTurn, since: Position) -> ListenerTurn {
+        Box::pin(async move {
+            let place = place.await?;
+            let feed = self.feed.upgrade()?;
+            let (parts, chosen) = (self.parts.again(), (since.clone(), self.filter.clone()));
+            let again: ReplayAgain = Box::new(move |at| {
+                let place = self.places.turn_again(&self.turns);
+                self.begin(place, at)
+            });
+            let begun = replay_feed(parts, &feed, chosen, (place, again));
+            Some(begun.unwrap_or_else(|why| {
+                tracing::error!("a replay of events cannot be started: {why}");
+                FeedListener::failed(&since)
+            }))
+        })
     }
 }
 
@@ -89,7 +181,8 @@ impl Engine {
     /// Listens to the events that the filter takes: to new ones, or with `since` to those behind
     /// that position, of partitions that it does not name to new ones. Returns at once: what is
     /// older is read from the log while the listener takes it, when it is its turn among all and
-    /// among those of its connection (`turns`).
+    /// among those of its connection (`turns`). A turn that takes long, by the listener or by what
+    /// there is to read, ends after half a minute if others wait; the listener goes on with another.
     ///
     /// # Errors
     /// [`ListenRefused`].
@@ -114,15 +207,9 @@ impl Engine {
             told: self.replay_places.told.clone(),
         };
         let (feed, from) = (Arc::downgrade(&self.feed), since.clone());
-        let begins = async move {
-            let place = turn.await?;
-            let feed = feed.upgrade()?;
-            Some(replay_feed(parts, &feed, (since.clone(), filter), place).unwrap_or_else(|why| {
-                tracing::error!("a replay of events cannot be started: {why}");
-                FeedListener::failed(&since)
-            }))
-        };
-        Ok(FeedListener::waiting(Box::pin(begins), &from))
+        let (places, turns) = (self.replay_places.clone(), turns.clone());
+        let replays = ListenerReplays { parts, feed, filter, places, turns };
+        Ok(FeedListener::waiting(replays.begin(turn, since), &from))
     }
 }
 
@@ -158,13 +245,49 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_wanted_while_another_waits_for_it_and_who_made_way_waits_behind_those() {
+        let places = ReplayPlaces::new(3);
+        let (greedy, other) = (ReplayTurns::default(), ReplayTurns::default());
+        let turn = |of: &ReplayTurns| places.turn(of).expect("few wait");
+        let (mut one, mut two, mut three) = (turn(&greedy), turn(&greedy), turn(&other));
+        let [one, two, three] = [&mut one, &mut two, &mut three].map(poll);
+        let (one, two, three) = (one.expect("1"), two.expect("2"), three.expect("3"));
+        let wanted = || [&one, &two, &three].map(ReplayPermit::is_wanted);
+        assert_eq!(wanted(), [false; 3]);
+        // It waits for a place of its connection, and of these only.
+        let mut next = turn(&greedy);
+        assert!(poll(&mut next).is_none());
+        assert_eq!(wanted(), [true, true, false]);
+        drop(next);
+        assert_eq!(wanted(), [false; 3]);
+        let mut first = turn(&other);
+        assert!(poll(&mut first).is_none());
+        assert_eq!(wanted(), [true; 3]);
+        // One makes way; who waited is first.
+        let mut again = places.turn_again(&greedy);
+        assert!(poll(&mut again).is_none());
+        drop(one);
+        assert!(poll(&mut again).is_none());
+        let first = poll(&mut first);
+        assert!(first.is_some());
+        drop(two);
+        assert!(poll(&mut again).is_some());
+    }
+
+    #[test]
     fn a_bounded_number_waits() {
         let (places, turns) = (ReplayPlaces::new(1), ReplayTurns::default());
         let mut waiting: Vec<PlaceTurn> =
             (0..WAITING).map(|_| places.turn(&turns).expect("few wait")).collect();
         let refused = places.turn(&turns).err().map(|refused| refused.to_string());
         assert!(refused.is_some_and(|refused| refused.contains("[live] replays")));
-        let _place = poll(&mut waiting[0]).expect("a place is free");
+        // Who has made way waits until it may.
+        let mut again = places.turn_again(&turns);
+        assert!(poll(&mut again).is_none());
+        let place = poll(&mut waiting[0]).expect("a place is free");
+        let refused = places.turn(&turns).is_err();
+        assert!(refused, "it waits now, and there is no room for one more");
+        drop((place, again));
         assert!(places.turn(&turns).is_ok(), "who has begun does not wait");
     }
 }

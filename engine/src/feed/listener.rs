@@ -11,6 +11,7 @@ use crate::event::Position;
 use crate::memory::{Held, Share};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -41,25 +42,35 @@ enum ListenerState {
 /// The listener that another becomes when it is its turn; `None`: the engine has stopped.
 pub type ListenerTurn = Pin<Box<dyn Future<Output = Option<FeedListener>> + Send>>;
 
+/// What a replay sends to its listener. The replay may take back what the listener has not received.
+pub type ReplayMessages = Arc<Mutex<mpsc::Receiver<ReplayMessage>>>;
+
+/// Gives a listener whose replay made way for others another turn, from there on.
+pub type ReplayAgain = Box<dyn FnOnce(Position) -> ListenerTurn + Send>;
+
 /// What a listener holds until its replay begins.
 struct WaitingListener {
     turn: ListenerTurn,
     cursor: Arc<str>,
 }
 
-/// What a replay sends to its listener.
+/// A message of a replay to its listener.
 pub enum ReplayMessage {
     /// Items, and the memory that is taken for them while they wait.
     Items(Vec<FeedItem>, Option<Held>),
     /// It has caught up: from here on the listener goes through the ring. The last message.
     Live(LiveListener),
+    /// It has made way for others: the listener goes on from there when it is its turn again. The
+    /// last message.
+    MadeWay(Position),
     /// An internal error has ended it. The last message.
     Failed,
 }
 
 /// What a listener holds while it is replayed to.
 struct ReplayReceiver {
-    messages: mpsc::Receiver<ReplayMessage>,
+    messages: ReplayMessages,
+    again: Option<ReplayAgain>,
     /// Items that were received and not taken yet.
     left: VecDeque<FeedItem>,
     /// The memory of what was received last, until more is asked for.
@@ -88,11 +99,18 @@ impl FeedListener {
         FeedListener(ListenerState::Live(listener))
     }
 
-    /// One that gets what a replay sends, which begins at `from`.
+    /// One that gets what a replay sends, which begins at `from`; `again`: where it goes on if that
+    /// makes way for others.
     #[must_use]
-    pub fn replaying(messages: mpsc::Receiver<ReplayMessage>, from: &Position) -> FeedListener {
+    pub fn replaying(
+        messages: ReplayMessages,
+        from: &Position,
+        again: ReplayAgain,
+    ) -> FeedListener {
         let (left, held, cursor) = (VecDeque::new(), None, from.to_string().into());
-        FeedListener(ListenerState::Replaying(ReplayReceiver { messages, left, held, cursor }))
+        let again = Some(again);
+        let receiver = ReplayReceiver { messages, again, left, held, cursor };
+        FeedListener(ListenerState::Replaying(receiver))
     }
 
     /// One that listens from `from` on when it is its turn.
@@ -135,12 +153,17 @@ impl FeedListener {
             }
             // What was taken of it was used, or no more would be asked for.
             receiver.held = None;
-            match receiver.messages.recv().await {
+            match poll_fn(|cx| receiver.messages.lock().poll_recv(cx)).await {
                 Some(ReplayMessage::Items(items, held)) => {
                     receiver.left.extend(items);
                     receiver.held = held;
                 }
                 Some(ReplayMessage::Live(live)) => self.0 = ListenerState::Live(live),
+                Some(ReplayMessage::MadeWay(at)) => {
+                    let Some(again) = receiver.again.take() else { return false };
+                    let turn = again(at.clone());
+                    *self = FeedListener::waiting(turn, &at);
+                }
                 Some(ReplayMessage::Failed) => {
                     let cursor = receiver.cursor.clone();
                     self.0 = ListenerState::Failed(cursor);

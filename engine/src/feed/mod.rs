@@ -3,9 +3,10 @@
 //! A listener goes through the ring at its own pace and takes what its filter wants. A slow one
 //! loses the oldest events and receives the number lost; it never slows counting. What it has taken
 //! is counted until it asks for more; where there is no memory for that, it is given a little at a
-//! time, and of a larger event its number. Without listeners no text is made. Each event carries a
-//! cursor, the position of the whole feed. Reads no log: who wants older events has them replayed
-//! (`pipeline/replay`), and joins the ring when they end.
+//! time, and of a larger event its number. Without listeners no text is made. Who counts wakes
+//! nobody (`wake_thread`). Each event carries a cursor, the position of the whole feed. Reads no
+//! log: who wants older events has them replayed (`pipeline/replay`), and joins the ring when they
+//! end.
 
 mod event;
 mod filter;
@@ -13,17 +14,20 @@ mod listener;
 mod ring;
 #[cfg(test)]
 mod ring_tests;
+mod wake_thread;
 
 pub use event::{CursorText, FeedEvent, NewEvent};
 pub use filter::FeedFilter;
-pub use listener::{FeedListener, ListenerTurn, LiveListener, ReplayMessage};
+pub use listener::{
+    FeedListener, ListenerTurn, LiveListener, ReplayAgain, ReplayMessage, ReplayMessages,
+};
 
 use crate::event::Position;
 use crate::memory::Share;
 use parking_lot::Mutex;
 use ring::Ring;
 use std::sync::Arc;
-use tokio::sync::watch;
+use wake_thread::WakeThread;
 
 /// Where the pipeline shows new events. One thread shows them.
 pub struct Feed {
@@ -31,7 +35,7 @@ pub struct Feed {
     /// What listeners have taken is counted there.
     takes: Arc<Share>,
     /// Tells listeners that there is something new, or by its end that there is no more.
-    moved: watch::Sender<()>,
+    wakes: WakeThread,
 }
 
 /// What a listener gets.
@@ -57,7 +61,7 @@ impl Feed {
     #[must_use]
     pub fn new(share: &Arc<Share>, takes: &Arc<Share>) -> Feed {
         let ring = Arc::new(Mutex::new(Ring::new(share)));
-        Feed { ring, takes: Arc::clone(takes), moved: watch::channel(()).0 }
+        Feed { ring, takes: Arc::clone(takes), wakes: WakeThread::new() }
     }
 
     /// Whether somebody listens.
@@ -120,7 +124,7 @@ impl Feed {
         ring.moves(partition, to);
         drop(ring);
         if any {
-            self.moved.send_replace(());
+            self.wakes.tell();
         }
     }
 
@@ -151,7 +155,7 @@ impl Feed {
     /// that is shown later comes through the ring.
     #[must_use]
     pub fn join(&self, filter: FeedFilter) -> (LiveListener, Position) {
-        LiveListener::join(&self.ring, self.moved.subscribe(), filter, &self.takes)
+        LiveListener::join(&self.ring, self.wakes.subscribe(), filter, &self.takes)
     }
 }
 
@@ -323,7 +327,9 @@ mod tests {
 
         let share = Arc::new(Share::new(1_000));
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
-        let mut replayed = FeedListener::replaying(receiver, &Position::default());
+        let messages = Arc::new(Mutex::new(receiver));
+        let again = Box::new(|_: Position| -> ListenerTurn { Box::pin(std::future::ready(None)) });
+        let mut replayed = FeedListener::replaying(messages, &Position::default(), again);
         let held = share.take(100).ok();
         assert!(sender.try_send(ReplayMessage::Items(items, held)).is_ok());
         assert_eq!((taken(&mut replayed, 1).len(), share.used()), (1, 100));

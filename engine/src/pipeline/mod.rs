@@ -59,7 +59,7 @@ pub use members::{LaneMetric, LaneRole};
 pub use memory_share::MemoryShare;
 pub use origin::Origin;
 pub use relay::{Relay, RelayParts, relay};
-pub use replay::{ReplayParts, replay_feed};
+pub use replay::{ReplayParts, ReplayPermit, replay_feed};
 pub use stored::counted_partitions;
 pub use target::Target;
 pub use view::{Counted, MetricProgress, View};

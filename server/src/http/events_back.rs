@@ -1,19 +1,18 @@
 //! `GET /api/events`: events backwards from a position. `GET /api/records/{partition}/{offset}`:
 //! one record as it came, with its verdict.
 //!
-//! Both read the log on a blocking thread, in one of the places of those who read it again. What
-//! cannot be text is shown as `bytes_base64`.
+//! Both read the log on a blocking thread, in one of the places of those who read it again; a page,
+//! which may have megabytes, gets its tag there. What cannot be text is shown as `bytes_base64`.
 
-use super::App;
 use super::audit::{blocking, unavailable};
 use super::codes::Code;
 use super::event_filter::FilterReader;
 use super::json_members::push_text;
 use super::problem::Problem;
-use axum::Json;
+use super::{App, answer, etag};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -39,9 +38,14 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let request = parse(query)?;
     let engine = Arc::clone(&app.engine);
-    let work = move || engine.events_before(&request).map(|page| page_text(&page));
-    let text = blocking(&app, work).await?.map_err(|fault| unreadable(&fault))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    let work = move || engine.events_before(&request).map(|page| tagged(page_text(&page)));
+    blocking(&app, work).await?.map_err(|fault| unreadable(&fault))
+}
+
+fn tagged(text: String) -> Response {
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let tag = (header::ETAG, etag::of_bytes(text.as_bytes()));
+    ([kind, tag], text).into_response()
 }
 
 /// Unknown keys are faults: a filter that is misspelt would find everything. An empty value counts
@@ -117,7 +121,7 @@ pub(crate) async fn record(
     let engine = Arc::clone(&app.engine);
     let found = blocking(&app, move || engine.record(partition, offset)).await?;
     match found.map_err(|fault| unreadable(&fault))? {
-        FoundRecord::Judged(found) => Ok(Json(RecordReply::of(partition, found)).into_response()),
+        FoundRecord::Judged(found) => Ok(answer::json(&RecordReply::of(partition, found))),
         FoundRecord::NotHeld { start, end } => Err(not_found(format!(
             "partition {partition} has no record at offset {offset}; it holds those of \
              {start}..{end}, but for offsets that never had one"

@@ -2,12 +2,13 @@
 //! events.
 //!
 //! The id of each is the cursor of the feed behind it, so that a browser that connects again goes
-//! on there by itself. What was missed, and what the log no longer holds, is told without an id.
+//! on there by itself. What was missed, and what the log no longer holds, is told without an id. The
+//! text of a longer event is one for all who get it; of a shorter one a copy is cheaper.
 
 use super::codes::Code;
 use super::connection::Connection;
 use super::event_filter::FilterReader;
-use super::feed_messages::{failed_message, feed_message};
+use super::feed_messages::{EVENT_END, event_head, failed_message, feed_message};
 use super::problem::Problem;
 use super::{App, sse};
 use axum::extract::rejection::QueryRejection;
@@ -16,15 +17,18 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, unfold};
+use futures_util::stream::{self, BoxStream, unfold};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tally_engine::engine::{FeedFilter, FeedItem, FeedListener};
+use tally_engine::engine::{FeedEvent, FeedFilter, FeedItem, FeedListener};
 use tally_engine::event::Position;
 use tally_plugin::ask::Fault;
 
 /// Items that are taken at a time.
 const TOGETHER: usize = 64;
+
+/// Bytes of an event from which on its text is not copied for each stream.
+const SHARED: usize = 4 * 1024;
 
 /// How long a client waits before it connects again after an internal error, milliseconds.
 const RETRY_FAILED: &str = "retry: 60000\n";
@@ -89,19 +93,37 @@ fn messages(listener: FeedListener) -> BoxStream<'static, Bytes> {
         if items.is_empty() {
             let mut taken = Vec::new();
             if !listener.next(TOGETHER, &mut taken).await {
-                return listener.has_failed().then(|| (failed(), (None, items)));
+                return listener.has_failed().then(|| (vec![failed()], (None, items)));
             }
             items.extend(taken);
         }
-        let item = items.pop_front()?;
-        let id = match &item {
-            FeedItem::Event(event) => Some(&*event.cursor),
-            FeedItem::Skipped(_) | FeedItem::Gap { .. } => None,
-        };
-        let message = sse::message(id, &feed_message(None, &item));
+        let message = parts(items.pop_front()?);
         Some((message, (Some(listener), items)))
     };
-    unfold((Some(listener), VecDeque::new()), next).boxed()
+    unfold((Some(listener), VecDeque::new()), next).flat_map(stream::iter).boxed()
+}
+
+/// The message of an item, in one part or several.
+fn parts(item: FeedItem) -> Vec<Bytes> {
+    let event = match item {
+        FeedItem::Event(event) => event,
+        told => return vec![sse::message(None, &feed_message(None, &told))],
+    };
+    let head = format!("id: {}\ndata: {}", event.cursor, event_head(None));
+    let end = [EVENT_END, "\n\n"].concat();
+    if event.body.len() < SHARED {
+        return vec![[&*head, &*event.body, &*end].concat().into()];
+    }
+    vec![head.into(), Bytes::from_owner(SharedEvent(event)), end.into()]
+}
+
+/// The text of an event that all share.
+struct SharedEvent(Arc<FeedEvent>);
+
+impl AsRef<[u8]> for SharedEvent {
+    fn as_ref(&self) -> &[u8] {
+        self.0.body.as_bytes()
+    }
 }
 
 /// The last message of a listener that an internal error has ended. A browser that goes on there
@@ -109,4 +131,33 @@ fn messages(listener: FeedListener) -> BoxStream<'static, Bytes> {
 fn failed() -> Bytes {
     let message = sse::message(None, &failed_message(None));
     [RETRY_FAILED.as_bytes(), &*message].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use tally_engine::feed::{CursorText, NewEvent};
+
+    #[test]
+    fn a_long_event_has_one_text_for_all_and_each_message_is_whole() {
+        for (bytes, is_shared) in [(10, false), (SHARED, true), (200_000, true)] {
+            let new = NewEvent {
+                next: 7,
+                event_type: "view".into(),
+                user: None,
+                product: None,
+                event: format!("{{\"x\":\"{}\"}}", "y".repeat(bytes)),
+            };
+            let around = CursorText::around(&BTreeMap::new(), 0);
+            let event = Arc::new(FeedEvent::new(0, new, &around));
+            let item = FeedItem::Event(Arc::clone(&event));
+            let whole = sse::message(Some("0:7"), &feed_message(None, &item));
+            for parts in [parts(item.clone()), parts(item)] {
+                assert_eq!(parts.concat(), whole);
+                let shares = |part: &Bytes| part.as_ptr() == event.body.as_ptr();
+                assert_eq!(parts.iter().any(shares), is_shared, "{bytes}");
+            }
+        }
+    }
 }

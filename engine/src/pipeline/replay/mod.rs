@@ -7,12 +7,18 @@
 //! (`gaps`). It waits for its listener, with a bounded number of messages in between. While the log
 //! does not answer it is silent and tries again; readiness says why.
 //!
+//! A listener may take a little at a time for ever: after [`TURN`] a replay makes way for those who
+//! wait for its place (`turn`), and its listener goes on later from behind what it has received.
+//!
 //! Close to the feed it joins the ring and reads on up to where the feed was at that moment: what
 //! comes later is in the ring. If the ring drops something of that first, it leaves and reads on.
 
 mod gaps;
 #[cfg(test)]
 mod tests;
+mod turn;
+
+pub use turn::ReplayPermit;
 
 use super::fatal::message;
 use super::judged_tail::{JudgedRecords, JudgedTail};
@@ -20,11 +26,13 @@ use super::publish_events::events_of;
 use crate::decode::Decoder;
 use crate::event::Position;
 use crate::feed::{
-    CursorText, Feed, FeedEvent, FeedFilter, FeedItem, FeedListener, LiveListener, ReplayMessage,
+    CursorText, Feed, FeedEvent, FeedFilter, FeedItem, FeedListener, LiveListener, ReplayAgain,
+    ReplayMessage,
 };
 use crate::log::{Log, LogError};
 use crate::memory::Share;
 use gaps::GapWatch;
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +40,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, channel};
+use turn::ReplayTurn;
 
 /// Messages that may wait for the listener.
 const WAITING: usize = 8;
@@ -64,6 +73,9 @@ const NEAR: u64 = 2_048;
 /// position is looked up by itself: there may be no record.
 const QUIET: u32 = 25;
 
+/// How long a replay keeps its place while others wait for it, from when it first gets on.
+const TURN: Duration = Duration::from_secs(30);
+
 /// What a replay is made of.
 pub struct ReplayParts {
     /// The log to read.
@@ -78,9 +90,24 @@ pub struct ReplayParts {
     pub told: Arc<AtomicBool>,
 }
 
+impl ReplayParts {
+    /// The same for another replay.
+    #[must_use]
+    pub fn again(&self) -> ReplayParts {
+        let ReplayParts { log, decoder, window, share, told } = self;
+        ReplayParts {
+            log: log.clone(),
+            decoder: decoder.fresh(),
+            window: *window,
+            share: share.clone(),
+            told: told.clone(),
+        }
+    }
+}
+
 /// Listens to the events that the filter takes from `since` on; in partitions that it does not
-/// name, from now on. `permit` is given back when the replay has ended. An internal error ends the
-/// listener as one.
+/// name, from now on. `permit` is given back when the replay has ended; if it is wanted before, the
+/// listener goes on with `again`. An internal error ends the listener as one.
 ///
 /// # Errors
 /// The system starts no more threads.
@@ -88,13 +115,16 @@ pub fn replay_feed(
     parts: ReplayParts,
     feed: &Arc<Feed>,
     (since, filter): (Position, FeedFilter),
-    permit: impl Send + 'static,
+    (permit, again): (impl ReplayPermit, ReplayAgain),
 ) -> std::io::Result<FeedListener> {
-    let (mut replay, listener) = Replay::new(parts, feed, since, filter);
+    let (mut replay, listener) = Replay::new(parts, feed, (since, filter), again);
     let feed = Arc::downgrade(feed);
     let run = move || {
         let (told, sender) = (replay.parts.told.clone(), replay.sender.clone());
-        let ended = catch_unwind(AssertUnwindSafe(move || replay.run(&feed)));
+        let held = &permit;
+        let ended = catch_unwind(AssertUnwindSafe(move || replay.run(&feed, held)));
+        // The word below may have to wait for the listener.
+        drop(permit);
         if let Err(panic) = ended {
             // Who listens will try again, and often meet the same record.
             if !told.swap(true, Ordering::Relaxed) {
@@ -109,7 +139,6 @@ pub fn replay_feed(
             // A listener that has gone needs no word.
             let _ = sender.blocking_send(ReplayMessage::Failed);
         }
-        drop(permit);
     };
     std::thread::Builder::new().name("tally-replay".into()).spawn(run)?;
     Ok(listener)
@@ -134,6 +163,7 @@ struct Replay {
     /// Partitions that lacked something when that was counted last.
     lacking: usize,
     gaps: GapWatch,
+    turn: ReplayTurn,
 }
 
 /// A place in the ring, to be handed over once the replay has read up to the goal.
@@ -154,15 +184,17 @@ impl Replay {
     fn new(
         parts: ReplayParts,
         feed: &Feed,
-        since: Position,
-        filter: FeedFilter,
+        (since, filter): (Position, FeedFilter),
+        again: ReplayAgain,
     ) -> (Replay, FeedListener) {
         let mut at = since;
         for (partition, next) in feed.position().0 {
             at.0.entry(partition).or_insert(next);
         }
         let (sender, receiver) = channel(WAITING);
-        let listener = FeedListener::replaying(receiver, &at);
+        let messages = Arc::new(Mutex::new(receiver));
+        let turn = ReplayTurn::new(&messages, &at);
+        let listener = FeedListener::replaying(messages, &at, again);
         let (ready, gaps) = (VecDeque::new(), GapWatch::default());
         let (tail, looking, joined, quiet, lacking) = (None, None, None, 0, 0);
         let replay = Replay {
@@ -177,11 +209,12 @@ impl Replay {
             quiet,
             lacking,
             gaps,
+            turn,
         };
         (replay, listener)
     }
 
-    fn run(&mut self, feed: &Weak<Feed>) {
+    fn run(&mut self, feed: &Weak<Feed>, permit: &impl ReplayPermit) {
         loop {
             let Some(feed) = feed.upgrade() else { return };
             let after = self.step(&feed);
@@ -191,6 +224,9 @@ impl Replay {
                 AfterStep::AnotherIn(pause) => std::thread::sleep(pause),
                 AfterStep::End => return,
             }
+            if self.turn.is_over() && permit.is_wanted() && self.make_way() {
+                return;
+            }
         }
     }
 
@@ -199,9 +235,11 @@ impl Replay {
         if self.sender.is_closed() {
             return AfterStep::End;
         }
+        self.turn.notes(&self.at);
         if !self.ready.is_empty() {
             return self.hand_over();
         }
+        self.turn.all_is_sent(&self.at);
         let read = match self.joined.take() {
             None => self.approach(feed).map(|()| AfterStep::Another),
             Some(joined) => self.catch_up(feed, joined),
@@ -315,9 +353,10 @@ impl Replay {
 
     /// Reads a few records.
     fn read_on(&mut self) -> Result<(), LogError> {
-        let Replay { parts, filter, at, tail, ready, gaps, .. } = self;
+        let Replay { parts, filter, at, tail, ready, gaps, turn, .. } = self;
         if gaps.is_due(parts.log.is_shared()) {
             ready.extend(gaps.ask(&*parts.log, at)?);
+            turn.begins_in(at);
         }
         if tail.is_none() {
             let decoder = parts.decoder.fresh();
@@ -360,12 +399,35 @@ impl Replay {
         }
         match self.sender.try_reserve() {
             Ok(place) => {
-                place.send(ReplayMessage::Items(self.ready.drain(..count).collect(), held));
+                let items: Vec<FeedItem> = self.ready.drain(..count).collect();
+                self.turn.sends(&items);
+                place.send(ReplayMessage::Items(items, held));
                 AfterStep::Another
             }
             Err(TrySendError::Full(())) => AfterStep::AnotherIn(PACE),
             Err(TrySendError::Closed(())) => AfterStep::End,
         }
+    }
+
+    /// Ends the turn of its listener, which waits for another one then: what it has not received is
+    /// read again. Whether that is done; it is not while the log does not say what it has dropped.
+    fn make_way(&mut self) -> bool {
+        if self.ready.is_empty() {
+            self.turn.all_is_sent(&self.at);
+        }
+        if self.gaps.is_in_doubt() {
+            match self.gaps.ask(&*self.parts.log, &mut self.at) {
+                Ok(gap) => self.ready.extend(gap),
+                Err(fault) => {
+                    tracing::debug!("a replay of events keeps its place for now: {fault}");
+                    self.turn.goes_on(AGAIN);
+                    return false;
+                }
+            }
+        }
+        self.joined = None;
+        self.turn.end(&self.sender, &self.at, self.ready.drain(..));
+        true
     }
 }
 

@@ -209,10 +209,13 @@ impl MetricExport {
     async fn show_all(&self, app: &Arc<App>, mut question: LiveQuestion) {
         let mut newest = question.changed().await;
         while let Some(answer) = newest {
-            let due = Instant::now() + self.request.min_interval;
+            let begun = Instant::now();
+            // Without an answer it is asked sooner: what an engine lacks at a start passes in seconds.
+            let mut pace = self.request.min_interval.min(AGAIN);
             let had_no_room = match self.made_of(app, &answer).await {
                 Ok(shown) => {
                     self.show(shown);
+                    pace = self.request.min_interval;
                     false
                 }
                 Err(why) => {
@@ -224,7 +227,8 @@ impl MetricExport {
             };
             // For up to a day nobody needs it here, and its memory is counted until it is dropped.
             drop(answer);
-            sleep_until(due).await;
+            question.set_pace(pace);
+            sleep_until(begun + pace).await;
             newest = if had_no_room { question.newest().await } else { question.changed().await };
         }
     }

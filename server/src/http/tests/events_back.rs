@@ -13,6 +13,8 @@ async fn events_come_backwards_page_by_page() {
         r#"{"items":[{"position":"0:1204","timestamp":"2026-01-01T00:00:00.000Z","event":{"user_id":1,"x":1.50,"n":1204}},{"position":"0:1203","timestamp":"2026-01-01T00:00:00.000Z","event":{"user_id":1,"x":1.50,"n":1203}}],"next":"0:1202"}"#
     );
     assert_eq!(answer.header("content-type"), "application/json");
+    let other = world.get("/api/events?limit=1").await;
+    assert_ne!(answer.header("etag"), other.header("etag"), "another page is another answer");
     let page = world.get("/api/events?before=0:3&limit=&user_id=1").await.json();
     assert_eq!((page["items"].as_array().unwrap().len(), &page["next"]), (3, &Value::Null));
     let page = world.get("/api/events").await.json();

@@ -84,6 +84,11 @@ async fn events_come_with_the_cursor_as_their_id_and_what_is_missed_without() {
         assert_eq!(all.message().await, event(n));
     }
     assert_eq!(some.message().await, event(2));
+    // A long one is as whole.
+    world.fake.show(4, format!("{{\"x\":\"{}\"}}", "y".repeat(100_000)));
+    let (id, data) = all.message().await;
+    assert_eq!((id.as_deref(), &data["position"]), (Some("0:4,1:998"), &json!("0:4")));
+    assert_eq!(data["event"]["x"].as_str().map(str::len), Some(100_000));
     // More than is kept, before anybody can take any.
     let new = |next| tally_engine::feed::NewEvent {
         next,
@@ -92,7 +97,7 @@ async fn events_come_with_the_cursor_as_their_id_and_what_is_missed_without() {
         product: None,
         event: "{}".into(),
     };
-    world.fake.feed.publish(0, 9_003, (4..9_004).map(new).collect());
+    world.fake.feed.publish(0, 9_004, (5..9_005).map(new).collect());
     assert_eq!(all.message().await, (None, json!({"type": "skipped", "count": 9_000 - 8_192})));
 }
 

@@ -7,7 +7,7 @@ use axum::http::{Method, Request};
 use tally_engine::engine::MetricState;
 
 /// Every kind of data.
-const DATA: [&str; 15] = [
+const DATA: [&str; 18] = [
     "/api/users",
     "/api/users/1",
     "/api/product?limit=1",
@@ -15,6 +15,9 @@ const DATA: [&str; 15] = [
     "/api/metrics",
     "/api/metrics/event_frequencies",
     "/api/dead-letters",
+    "/api/events?limit=2",
+    "/api/events?user_id=2",
+    "/api/records/0/0",
     "/api/internal/events",
     "/api/internal/log",
     "/api/internal/tables",
@@ -26,13 +29,14 @@ const DATA: [&str; 15] = [
 ];
 
 /// What has no tag: how the process is, streams, problems.
-const OTHER: [&str; 8] = [
+const OTHER: [&str; 9] = [
     "/livez",
     "/readyz",
     "/readyz?verbose",
     "/metrics",
     "/api/internal/log?partition=0&from=5&to=9",
     "/api/users/999",
+    "/api/records/7/0",
     "/nothing",
     "/ws",
 ];

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod memory_log;
+mod turns;
 
 use super::*;
 use crate::config::EventsConfig;
@@ -13,8 +14,9 @@ use crate::pipeline::testing::payload;
 use memory_log::{Kept, MemoryLog};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const PARTITIONS: u32 = 3;
 const WINDOW: u64 = 1_000;
@@ -23,6 +25,28 @@ fn replay_parts(log: &Arc<MemoryLog>, share: &Arc<Share>) -> ReplayParts {
     let decoder = Decoder::new(&EventsConfig::default()).unwrap();
     let (share, told) = (share.clone(), Arc::default());
     ReplayParts { log: log.clone(), decoder, window: WINDOW, share, told }
+}
+
+/// A place that others wait for, or nobody.
+struct Place(OwnedSemaphorePermit, bool);
+
+impl ReplayPermit for Place {
+    fn is_wanted(&self) -> bool {
+        assert_eq!(self.0.num_permits(), 1);
+        self.1
+    }
+}
+
+/// For who gets no other turn.
+fn never() -> ReplayAgain {
+    Box::new(|at| panic!("it makes way at {at}"))
+}
+
+/// A listener that waits for another turn: from where on, and what it becomes then.
+#[derive(Default)]
+struct NextTurn {
+    from: Option<Position>,
+    listener: Option<FeedListener>,
 }
 
 /// Counting of one partition, as far as the feed sees it.
@@ -40,7 +64,9 @@ struct World {
     refused: Vec<Refused>,
     counting: Vec<Counting>,
     events: u64,
-    replay: Option<(Replay, FeedListener)>,
+    replay: Option<Replay>,
+    listener: Option<FeedListener>,
+    next_turn: Arc<Mutex<NextTurn>>,
     since: Position,
     items: Vec<FeedItem>,
     ended: bool,
@@ -62,6 +88,8 @@ impl World {
             counting: (0..PARTITIONS).map(|_| counting()).collect(),
             events: 0,
             replay: None,
+            listener: None,
+            next_turn: Arc::default(),
             since: Position::default(),
             items: Vec::new(),
             ended: false,
@@ -122,19 +150,47 @@ impl World {
         for (partition, next) in self.feed.position().0 {
             self.since.0.entry(partition).or_insert(next);
         }
-        let share = Arc::new(Share::new(1 << 20));
-        let parts = replay_parts(&self.log, &share);
-        self.replay = Some(Replay::new(parts, &self.feed, since, FeedFilter::default()));
+        self.listener = Some(self.begin(since));
     }
 
+    fn begin(&mut self, since: Position) -> FeedListener {
+        let share = Arc::new(Share::new(1 << 20));
+        let parts = replay_parts(&self.log, &share);
+        let next_turn = self.next_turn.clone();
+        let again: ReplayAgain = Box::new(move |at| {
+            next_turn.lock().from = Some(at);
+            Box::pin(poll_fn(move |_| match next_turn.lock().listener.take() {
+                Some(listener) => Poll::Ready(Some(listener)),
+                None => Poll::Pending,
+            }))
+        });
+        let chosen = (since, FeedFilter::default());
+        let (replay, listener) = Replay::new(parts, &self.feed, chosen, again);
+        self.replay = Some(replay);
+        listener
+    }
+
+    /// The replay makes way for others.
+    fn make_way(&mut self) {
+        if let Some(mut replay) = self.replay.take_if(|_| !self.ended) {
+            assert!(replay.make_way());
+        }
+    }
+
+    /// A step of the replay; if its listener waits for another turn, that begins.
     fn step(&mut self) {
-        if let Some((replay, _)) = self.replay.as_mut().filter(|_| !self.ended) {
+        let from = self.next_turn.lock().from.take();
+        if let Some(from) = from {
+            let listener = self.begin(from);
+            self.next_turn.lock().listener = Some(listener);
+        }
+        if let Some(replay) = self.replay.as_mut().filter(|_| !self.ended) {
             self.ended = replay.step(&self.feed) == AfterStep::End;
         }
     }
 
     fn take(&mut self, most: usize) {
-        let Some((_, listener)) = &mut self.replay else { return };
+        let Some(listener) = &mut self.listener else { return };
         let mut context = Context::from_waker(Waker::noop());
         let taken = std::pin::pin!(listener.next(most, &mut self.items)).poll(&mut context);
         assert_ne!(taken, Poll::Ready(false), "it does not end");
@@ -206,6 +262,7 @@ enum Op {
     Drop(u32, u64),
     Step(u8),
     Take(usize),
+    MakeWay,
 }
 
 fn kept() -> impl Strategy<Value = Kept> {
@@ -225,6 +282,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (part(), 1..60_u64).prop_map(|(p, most)| Op::Drop(p, most)),
         6 => (1..8_u8).prop_map(Op::Step),
         4 => (1..400_usize).prop_map(Op::Take),
+        1 => Just(Op::MakeWay),
     ]
 }
 
@@ -243,6 +301,7 @@ fn run(world: &mut World, dedupes: bool, op: Op) {
         Op::Drop(..) => {}
         Op::Step(steps) => (0..steps).for_each(|_| world.step()),
         Op::Take(most) => world.take(most),
+        Op::MakeWay => world.make_way(),
     }
 }
 
@@ -288,7 +347,7 @@ fn a_ring_that_goes_on_without_the_replay_costs_no_event() {
             assert!(step < 1_000 && !world.ended, "it joins and has not caught up");
             world.step();
             world.take(1_000);
-            if world.replay.as_ref().unwrap().0.joined.is_some() {
+            if world.replay.as_ref().unwrap().joined.is_some() {
                 break;
             }
         }
@@ -374,6 +433,7 @@ fn a_listener_that_leaves_ends_its_replay_and_gives_its_place_back() {
     feed.starts(0, 2_000);
     let place = places.clone().try_acquire_owned().unwrap();
     let since = "0:0".parse().unwrap();
+    let place = (Place(place, false), never());
     let listener = replay_feed(parts, &feed, (since, FeedFilter::default()), place).unwrap();
     let waits = || share.used() > 0;
     let begun = std::time::Instant::now();
@@ -400,6 +460,7 @@ fn a_panic_ends_a_replay_and_is_told_to_its_listener() {
     let (told, since) = (parts.told.clone(), "0:0,1:0,2:0".parse().unwrap());
     (0..PARTITIONS).for_each(|partition| feed.starts(partition, 0));
     let place = places.clone().try_acquire_owned().unwrap();
+    let place = (Place(place, false), never());
     let mut listener = replay_feed(parts, &feed, (since, FeedFilter::default()), place).unwrap();
     let begun = std::time::Instant::now();
     let mut context = Context::from_waker(Waker::noop());
