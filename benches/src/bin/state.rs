@@ -194,7 +194,7 @@ fn columns(
     }
     batch.to = *next;
     batch.records = batch.offsets.len() as u64;
-    batch.max_time = batch.times.iter().copied().max().unwrap_or(i64::MIN);
+    batch.measure_times();
 }
 
 /// Every update must be in the total.

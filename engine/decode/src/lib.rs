@@ -144,7 +144,7 @@ impl Decoder {
         out.partition = partition;
         out.from = counted.first().map_or(count_from, |record| record.offset);
         out.to = counted.last().map_or(count_from, |record| record.offset.saturating_add(1));
-        out.max_time = out.times.iter().copied().max().unwrap_or(i64::MIN);
+        out.measure_times();
         if let Some(last) = records.last() {
             out.last_timestamp_ms = last.timestamp_ms;
         }

@@ -82,7 +82,8 @@ fn values_become_columns() {
         (batch.partition, batch.from, batch.to, batch.records, batch.duplicates),
         (3, 4, 9, 3, 0)
     );
-    assert_eq!((batch.max_time, batch.last_timestamp_ms), (946_684_800_005, NOW));
+    assert_eq!((batch.min_time, batch.max_time), (946_684_799_999, 946_684_800_005));
+    assert_eq!(batch.last_timestamp_ms, NOW);
     assert_eq!(batch.users, [7, 7]);
     let texts: Vec<&[u8]> = batch
         .products

@@ -81,6 +81,8 @@ pub struct EventBatch {
     pub text_ends: Vec<u32>,
     /// The declared properties that were read, each once; which ones is up to who decodes.
     pub properties: Vec<PropertyColumn>,
+    /// Smallest event time of the rows, `i64::MAX` without rows.
+    pub min_time: i64,
     /// Largest event time of the rows, `i64::MIN` without rows.
     pub max_time: i64,
     /// Broker timestamp of the last record read, Unix milliseconds.
@@ -221,16 +223,24 @@ impl EventBatch {
         self.offsets.is_empty()
     }
 
-    /// Largest event time among the rows with offset `from` or later, without those of `skip`
-    /// (ascending).
+    /// Sets the smallest and the largest event time to those of the rows.
+    pub fn measure_times(&mut self) {
+        let (first, last) = (self.times.iter().min(), self.times.iter().max());
+        self.min_time = first.copied().unwrap_or(i64::MAX);
+        self.max_time = last.copied().unwrap_or(i64::MIN);
+    }
+
+    /// Smallest and largest event time among the rows with offset `from` or later, without those of
+    /// `skip` (ascending).
     #[must_use]
-    pub fn watermark(&self, from: u64, skip: &[u32]) -> Option<i64> {
+    pub fn times_counted(&self, from: u64, skip: &[u32]) -> Option<(i64, i64)> {
         if from <= self.from && skip.is_empty() {
-            return (!self.is_empty()).then_some(self.max_time);
+            return (!self.is_empty()).then_some((self.min_time, self.max_time));
         }
         let start = self.offsets.partition_point(|offset| *offset < from);
         let counted = (start..self.len()).filter(|row| skip.binary_search(&(*row as u32)).is_err());
-        counted.map(|row| self.times[row]).max()
+        let times = counted.map(|row| (self.times[row], self.times[row]));
+        times.reduce(|(first, last), (time, _)| (first.min(time), last.max(time)))
     }
 
     /// Text number `n` of this batch. Empty for a number that is not of this batch.
@@ -254,8 +264,7 @@ impl EventBatch {
     /// A copy of some rows, with every text of the batch: for whoever must not see the others.
     #[must_use]
     pub fn rows(&self, rows: Range<usize>) -> EventBatch {
-        let times = self.times[rows.clone()].to_vec();
-        EventBatch {
+        let mut some = EventBatch {
             partition: self.partition,
             from: self.from,
             to: self.to,
@@ -264,8 +273,9 @@ impl EventBatch {
             products: self.products[rows.clone()].to_vec(),
             kinds: self.kinds[rows.clone()].to_vec(),
             properties: self.properties.iter().map(|column| column.rows(rows.clone())).collect(),
-            max_time: times.iter().copied().max().unwrap_or(i64::MIN),
-            times,
+            times: self.times[rows].to_vec(),
+            min_time: i64::MAX,
+            max_time: i64::MIN,
             kind_names: self.kind_names.clone(),
             text_bytes: self.text_bytes.clone(),
             text_ends: self.text_ends.clone(),
@@ -273,7 +283,9 @@ impl EventBatch {
             records: self.records,
             duplicates: self.duplicates,
             conflicts: self.conflicts,
-        }
+        };
+        some.measure_times();
+        some
     }
 
     /// Empties all columns, keeping their memory.
@@ -292,6 +304,7 @@ impl EventBatch {
             column.high.clear();
             column.unreadable.clear();
         }
+        self.min_time = i64::MAX;
         self.max_time = i64::MIN;
         self.records = 0;
         self.duplicates = 0;

@@ -26,7 +26,8 @@ pub(super) struct Delta {
     /// Offset after it.
     pub(super) to: u64,
     pub(super) rows: u64,
-    pub(super) watermark: Option<i64>,
+    /// Smallest and largest event time.
+    pub(super) times: Option<(i64, i64)>,
     pub(super) anchor: Option<Anchor>,
     pub(super) gaps: Vec<Span>,
     pub(super) dedupe_gap: Option<Span>,
@@ -123,7 +124,9 @@ impl Cell {
         record.rows = record.rows.saturating_add(delta.rows);
         record.failed = record.failed.saturating_add(delta.failed);
         record.history_to = record.history_to.filter(|end| *end > to);
-        record.watermark = record.watermark.max(delta.watermark);
+        if let Some(times) = delta.times {
+            record.add_times(times);
+        }
         record.anchor = delta.anchor.filter(|anchor| anchor.offset < to).or(record.anchor);
         record.dedupe_gap = delta.dedupe_gap.or(record.dedupe_gap);
         for gap in delta.gaps {
@@ -164,7 +167,10 @@ impl Cell {
     pub(super) fn add(&mut self, to: u64, count: &Count, last: Option<Anchor>) {
         self.open.rows = self.open.rows.saturating_add(count.rows);
         self.open.failed = self.open.failed.saturating_add(count.failed);
-        self.open.watermark = self.open.watermark.max(count.watermark);
+        self.open.times = match (self.open.times, count.times) {
+            (Some((first, last)), Some((least, most))) => Some((first.min(least), last.max(most))),
+            (one, other) => one.or(other),
+        };
         self.open.anchor = last.filter(|last| last.offset >= self.open.to).or(self.open.anchor);
         self.open.to = to;
     }

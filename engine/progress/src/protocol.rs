@@ -153,8 +153,8 @@ pub struct Count {
     pub revision: RevisionNo,
     /// Updates made, before folding.
     pub rows: u64,
-    /// Largest event time among the rows counted.
-    pub watermark: Option<i64>,
+    /// Smallest and largest event time among the rows counted.
+    pub times: Option<(i64, i64)>,
     /// Events that are in no cell because the metric's own code fails on them, and that stay so: of
     /// runs of failures that have ended, those in batches before this one included.
     pub failed: u64,

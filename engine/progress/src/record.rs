@@ -3,16 +3,22 @@
 //! It is a pure function of the record before it and of the log range counted (and of the gaps
 //! met), so two engines that count on from one record write the same one. The first record of a
 //! partition also says how far the log went then; of two engines that begin at once one finds the
-//! other's. The binary form is versioned and carries a checksum; an unknown format is refused,
-//! never skipped. What an older format can say is written in that format, byte for byte: stores
-//! compare records, and a record that was stored by an older engine must stay the same when it is
-//! read and named again.
+//! other's.
+//!
+//! The smallest and the largest event time are here because frames do not have them: those say in
+//! which pane an event lies, and compaction puts it into a longer one. So where history begins is
+//! one time, the same for every engine and after every start.
+//!
+//! The binary form is versioned and carries a checksum; an unknown format is refused, never
+//! skipped. What an older format can say is written in that format, byte for byte: stores compare
+//! records, and a record that was stored by an older engine must stay the same when it is read and
+//! named again.
 
 use thiserror::Error;
 
-/// The newest format that this engine reads. Format 3 has [`HAS_HISTORY`], format 2 has at most
-/// [`HAS_FAILED`]; format 1 is what is left without these.
-const FORMAT: u8 = 3;
+/// The newest format that this engine reads. Format 4 has [`HAS_FIRST`], format 3 has
+/// [`HAS_HISTORY`], format 2 has at most [`HAS_FAILED`]; format 1 is what is left without these.
+const FORMAT: u8 = 4;
 /// How many gaps are listed; what older ones lost is kept as a sum in [`Progress::lost_before`].
 pub const MAX_GAPS: usize = 32;
 /// Longest topic id, bytes.
@@ -25,6 +31,8 @@ const HAS_DEDUPE_GAP: u8 = 4;
 const HAS_FAILED: u8 = 8;
 /// Since format 3.
 const HAS_HISTORY: u8 = 16;
+/// Since format 4.
+const HAS_FIRST: u8 = 32;
 
 /// Identifies a record by its place and contents, to notice a log that was truncated or made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +64,10 @@ pub struct Progress {
     pub start: u64,
     /// The offset after the last record counted.
     pub next: u64,
-    /// Largest event time counted, Unix milliseconds.
+    /// Smallest event time counted, Unix milliseconds. `None`: nothing is counted, or the first
+    /// event was by an engine that did not write this.
+    pub first: Option<i64>,
+    /// Largest event time counted, Unix milliseconds. `None`: nothing is counted.
     pub watermark: Option<i64>,
     /// The last record applied; `next - 1` may be a hole.
     pub anchor: Option<Anchor>,
@@ -108,12 +119,23 @@ impl Progress {
         }
     }
 
+    /// Adds the smallest and the largest event time of what was counted since. What an older engine
+    /// began has no smallest one, and gets none: events that it counted may be earlier.
+    pub fn add_times(&mut self, (first, last): (i64, i64)) {
+        self.first = match self.watermark {
+            None => Some(first),
+            Some(_) => self.first.map(|known| known.min(first)),
+        };
+        self.watermark = self.watermark.max(Some(last));
+    }
+
     /// The oldest format that can say all of it.
     fn format(&self) -> u8 {
-        match self.history_to {
-            Some(_) => 3,
-            None if self.failed > 0 => 2,
-            None => 1,
+        match (self.first, self.history_to) {
+            (Some(_), _) => 4,
+            (None, Some(_)) => 3,
+            (None, None) if self.failed > 0 => 2,
+            (None, None) => 1,
         }
     }
 
@@ -136,7 +158,8 @@ impl Progress {
                 | flag(self.anchor.is_some(), HAS_ANCHOR)
                 | flag(self.dedupe_gap.is_some(), HAS_DEDUPE_GAP)
                 | flag(self.failed > 0, HAS_FAILED)
-                | flag(self.history_to.is_some(), HAS_HISTORY),
+                | flag(self.history_to.is_some(), HAS_HISTORY)
+                | flag(self.first.is_some(), HAS_FIRST),
         );
         out.extend_from_slice(&(topic.len() as u16).to_le_bytes());
         out.extend_from_slice(topic);
@@ -161,6 +184,9 @@ impl Progress {
         for number in failed.iter().chain(&self.history_to) {
             out.extend_from_slice(&number.to_le_bytes());
         }
+        if let Some(first) = self.first {
+            out.extend_from_slice(&first.to_le_bytes());
+        }
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
@@ -171,19 +197,10 @@ impl Progress {
     /// # Errors
     /// [`Unreadable`]: unknown format, or bytes that `encode` cannot have written.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let format = match bytes.first() {
-            None => return Err(Unreadable::Damaged("it is empty")),
-            Some(&format @ 1..=FORMAT) => format,
-            Some(&other) => return Err(Unreadable::Format(other)),
-        };
-        let (body, crc) =
-            bytes.split_last_chunk::<4>().ok_or(Unreadable::Damaged("it is too short"))?;
-        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return Err(Unreadable::Damaged("its checksum differs"));
-        }
-        let mut rest = body.get(1..).ok_or(Unreadable::Damaged("it is too short"))?;
+        let (format, mut rest) = open(bytes)?;
         let [flags] = take(&mut rest)?;
-        let known = HAS_WATERMARK | HAS_ANCHOR | HAS_DEDUPE_GAP | HAS_FAILED | HAS_HISTORY;
+        let known =
+            HAS_WATERMARK | HAS_ANCHOR | HAS_DEDUPE_GAP | HAS_FAILED | HAS_HISTORY | HAS_FIRST;
         if flags & !known != 0 {
             return Err(Unreadable::Damaged("it has unknown flags"));
         }
@@ -224,22 +241,44 @@ impl Progress {
         if flags & HAS_HISTORY != 0 {
             progress.history_to = Some(number(&mut rest)?);
         }
+        if flags & HAS_FIRST != 0 {
+            progress.first = Some(i64::from_le_bytes(take(&mut rest)?));
+        }
         // Each record has one form: another one would not be the same to a store.
         let one_form =
             format == progress.format() && (flags & HAS_FAILED != 0) == (progress.failed > 0);
-        let sound = one_form
-            && progress.history_to.is_none_or(|end| end > progress.next)
-            && length <= MAX_TOPIC
-            && usize::from(gaps) <= MAX_GAPS
-            && progress.start <= progress.next
-            && progress.gaps.windows(2).all(|pair| pair[0].to <= pair[1].from)
-            && progress.gaps.last().is_none_or(|gap| gap.to <= progress.next)
-            && progress.anchor.is_none_or(|anchor| anchor.offset < progress.next);
+        let sound = one_form && length <= MAX_TOPIC && progress.is_sound();
         if !rest.is_empty() || !sound {
             return Err(Unreadable::Damaged("its fields contradict each other"));
         }
         Ok(progress)
     }
+
+    /// Whether its fields do not contradict each other.
+    fn is_sound(&self) -> bool {
+        self.history_to.is_none_or(|end| end > self.next)
+            && self.first.is_none_or(|first| Some(first) <= self.watermark)
+            && self.gaps.len() <= MAX_GAPS
+            && self.start <= self.next
+            && self.gaps.windows(2).all(|pair| pair[0].to <= pair[1].from)
+            && self.gaps.last().is_none_or(|gap| gap.to <= self.next)
+            && self.anchor.is_none_or(|anchor| anchor.offset < self.next)
+    }
+}
+
+/// The format of a record, and what stands between that and its checksum.
+fn open(bytes: &[u8]) -> Result<(u8, &[u8]), Unreadable> {
+    let format = match bytes.first() {
+        None => return Err(Unreadable::Damaged("it is empty")),
+        Some(&format @ 1..=FORMAT) => format,
+        Some(&other) => return Err(Unreadable::Format(other)),
+    };
+    let too_short = Unreadable::Damaged("it is too short");
+    let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return Err(too_short) };
+    if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+        return Err(Unreadable::Damaged("its checksum differs"));
+    }
+    body.get(1..).map(|rest| (format, rest)).ok_or(too_short)
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Unreadable> {
@@ -268,7 +307,7 @@ mod tests {
         let failed = prop_oneof![Just(0), any::<u64>()];
         let numbers = (any::<u32>(), 0..u64::from(u32::MAX), any::<u64>(), any::<u64>(), failed);
         let maybe = (
-            proptest::option::of(any::<i64>()),
+            proptest::option::of((any::<i64>(), proptest::option::of(any::<u32>()))),
             proptest::option::of((any::<i64>(), any::<u32>())),
             any::<bool>(),
             proptest::option::of(1..9u64),
@@ -278,7 +317,7 @@ mod tests {
                 |(
                     topic,
                     (start, more, rows, lost_before, failed),
-                    (watermark, anchor, dedupe, history),
+                    (times, anchor, dedupe, history),
                     gaps,
                 )| {
                     let start = u64::from(start);
@@ -286,12 +325,14 @@ mod tests {
                         topic,
                         start,
                         next: start,
-                        watermark,
+                        watermark: times.map(|(last, _)| last),
                         rows,
                         failed,
                         ..Progress::default()
                     };
                     progress.lost_before = lost_before / 2;
+                    progress.first =
+                        times.and_then(|(last, before)| Some(last.saturating_sub(before?.into())));
                     for (skip, length) in gaps {
                         let from = progress.next + skip;
                         progress.next = from + length;
@@ -374,6 +415,26 @@ mod tests {
             assert_eq!(Progress::decode(&begun.encode()), Ok(begun.clone()));
             let counted = Progress { history_to: Some(1_234), ..begun };
             assert!(Progress::decode(&counted.encode()).is_err(), "there is nothing left of it");
+        }
+    }
+
+    #[test]
+    fn the_smallest_time_is_that_of_all_events_or_unknown() {
+        let mut progress = Progress::default();
+        let expected = [((20, 30), 20, 30), ((25, 26), 20, 30), ((10, 40), 10, 40)];
+        for (times, first, last) in expected {
+            progress.add_times(times);
+            assert_eq!((progress.first, progress.watermark), (Some(first), Some(last)));
+            assert_eq!(progress.encode()[0], 4);
+            assert_eq!(Progress::decode(&progress.encode()), Ok(progress.clone()));
+        }
+        // One of whose events an older engine counted some.
+        let mut old = Progress { first: None, ..progress.clone() };
+        old.add_times((5, 50));
+        assert_eq!((old.first, old.watermark, old.encode()[0]), (None, Some(50), 1));
+        for watermark in [None, Some(9)] {
+            let damaged = Progress { watermark, ..progress.clone() };
+            assert!(Progress::decode(&damaged.encode()).is_err(), "it has counted something");
         }
     }
 

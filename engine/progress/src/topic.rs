@@ -110,7 +110,7 @@ mod tests {
         fn count(&mut self, to: u64) {
             // Epochs are numbered from 1 in the order of the reads.
             let epoch = self.reads.len() as u64;
-            let counts = vec![Count { revision: NO, rows: 1, watermark: None, failed: 0 }];
+            let counts = vec![Count { revision: NO, rows: 1, times: None, failed: 0 }];
             self.tell(Event::Counted(Counted { partition: 0, epoch, to, last: None, counts }));
         }
 

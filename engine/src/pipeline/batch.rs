@@ -250,8 +250,7 @@ impl Batches {
         if let Some(feed) = self.parts.feed.as_ref().filter(|_| due.count_from().is_some()) {
             feed.passed(partition, to);
         }
-        let count =
-            |due: &DueMetric| Count { revision: due.no, rows: 0, watermark: None, failed: 0 };
+        let count = |due: &DueMetric| Count { revision: due.no, rows: 0, times: None, failed: 0 };
         let counts = due.metrics.iter().map(count).collect();
         Event::Counted(progress::Counted { partition, epoch: due.epoch, to, last: None, counts })
     }
@@ -518,8 +517,8 @@ impl Batches {
         {
             applied.stopped.push((no, why));
         }
-        let watermark = self.batch.watermark(from, &skip);
-        applied.counts.push(Count { revision: no, rows, watermark, failed });
+        let times = self.batch.times_counted(from, &skip);
+        applied.counts.push(Count { revision: no, rows, times, failed });
     }
 
     /// Finds the record whose keys cannot be resolved.

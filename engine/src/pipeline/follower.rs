@@ -14,11 +14,11 @@
 use super::memory_share::MemoryShare;
 use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
-use super::stored::{check_updates, counted_partitions, decode_progress};
+use super::stored::{check_updates, counted_partitions, decode_progress, recorded_times};
 use super::target::{LogEnds, Target};
 use crate::event::Position;
 use crate::failpoint::point;
-use crate::progress::{Quarantine, Trouble};
+use crate::progress::{Found, Quarantine, Trouble};
 use crate::state::{Buckets, Folds, Loading, MetricId, State, Threshold, TypeLimit, halves};
 use crate::store::{
     Bucket, BucketRead, FrameId, Known, Life, Reading, RevisionId, Store, StoreError, StoredFrame,
@@ -343,7 +343,9 @@ impl Follower {
         state.end_load(FOLLOWED);
         self.require_room(&state)?;
         while state.roll(ROLL) {}
-        let origins = self.check_origins(&fresh, &moment)?;
+        let found = self.check_progress(&fresh, &moment)?;
+        let (first, last) = recorded_times(&found);
+        state.set_times(FOLLOWED, first, last);
         let is_other = folded.life.is_some_and(|life| life != moment.life);
         *folded = fresh;
         let mut followed = self.followed.write();
@@ -352,7 +354,7 @@ impl Follower {
         }
         followed.state = state;
         followed.version += 1;
-        followed.load(&moment, origins, is_other);
+        followed.load(&moment, Origin::all(&found), is_other);
         Ok(())
     }
 
@@ -437,10 +439,12 @@ impl Follower {
                 .map(|more| bytes += more);
         }
         drop(loading);
-        match added.and_then(|()| self.check_origins(folded, &reading.revision)) {
-            Ok(origins) => {
+        match added.and_then(|()| self.check_progress(folded, &reading.revision)) {
+            Ok(found) => {
+                let (first, last) = recorded_times(&found);
+                followed.state.set_times(FOLLOWED, first, last);
                 followed.state.roll(ROLL);
-                followed.set_position(&reading.revision, origins);
+                followed.set_position(&reading.revision, Origin::all(&found));
                 self.measure_memory(&followed.state, bytes);
                 Ok(())
             }
@@ -499,13 +503,13 @@ impl Follower {
         followed.clear(self.empty());
     }
 
-    /// Compares the updates that are folded with those that progress records. Returns the origins
-    /// that progress records.
-    fn check_origins(
+    /// Compares the updates that are folded with those that progress records. Returns what progress
+    /// records.
+    fn check_progress(
         &self,
         folded: &Folded,
         revision: &StoredRevision,
-    ) -> Result<BTreeMap<u32, Origin>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let fault = |fault| match fault {
             Trouble::Corrupt(what) => {
                 StoreError::Corrupt(format!("{}: {what}", self.revision.metric))
@@ -515,11 +519,7 @@ impl Follower {
         };
         let found = decode_progress(revision).map_err(fault)?;
         check_updates(&found, folded.rows).map_err(fault)?;
-        Ok(found
-            .progress
-            .iter()
-            .map(|(partition, progress)| (*partition, Origin::of(progress)))
-            .collect())
+        Ok(found)
     }
 }
 

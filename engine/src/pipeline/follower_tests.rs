@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
-use crate::pipeline::testing::{StoreRig, at, log_ends};
+use crate::pipeline::testing::{StoreRig, at, log_ends, time_at};
 use crate::progress::History;
 use crate::store::StoredProgress;
 
@@ -103,6 +103,22 @@ fn one_of_which_nothing_is_stored_is_whole_once_what_the_log_held_is_stored() {
     for _ in 0..2 {
         assert_eq!(rig.finds(), (Ok(Refreshed::Current), 0, 0));
         assert_eq!(rig.bounded("0:0", &[]), Target::Reached);
+    }
+}
+
+#[test]
+fn each_says_the_same_first_and_last_time_whenever_it_was_loaded() {
+    let mut rig = Rig::new();
+    for to in [1_000, 2_000, 3_000] {
+        rig.count();
+        let (store, revision) = (rig.stored.store.clone(), rig.stored.revision.clone());
+        let other = Follower::new(store, revision, &rig.follower.description);
+        other.refresh(Instant::now()).unwrap();
+        assert_eq!(rig.finds().0, Ok(Refreshed::Current));
+        for follower in [&rig.follower, &other] {
+            let times = follower.read().state.times(FOLLOWED);
+            assert_eq!(times, Some((time_at(to - 1), time_at(0))), "{to}");
+        }
     }
 }
 

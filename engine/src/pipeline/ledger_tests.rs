@@ -70,7 +70,7 @@ impl World {
     fn count(&mut self, to: u64, rows: u64) {
         let epoch = self.ledger.epoch(0).unwrap();
         let last = Some(Anchor { offset: to - 1, timestamp_ms: 0, crc32: 0 });
-        let counts = vec![Count { revision: NO, rows, watermark: None, failed: 0 }];
+        let counts = vec![Count { revision: NO, rows, times: None, failed: 0 }];
         self.handle(Event::Counted(Counted { partition: 0, epoch, to, last, counts }));
     }
 }

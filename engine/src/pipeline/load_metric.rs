@@ -10,7 +10,7 @@
 use super::memory_share::{MemoryShare, SELDOM};
 use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
-use super::stored::{check_updates, counted_partitions, decode_progress};
+use super::stored::{check_updates, counted_partitions, decode_progress, recorded_times};
 use super::target::Target;
 use super::view::View;
 use crate::event::Position;
@@ -122,10 +122,11 @@ impl Load<'_> {
                 );
                 let found = decode_progress(stored)?;
                 check_updates(&found, self.rows)?;
+                let (first, last) = recorded_times(&found);
+                counted.state.set_times(self.metric, first, last);
                 let progress = &mut counted.metrics[self.metric.0];
                 progress.position.0 = counted_partitions(stored).collect();
-                progress.origins =
-                    found.progress.iter().map(|(p, progress)| (*p, Origin::of(progress))).collect();
+                progress.origins = Origin::all(&found);
             }
         }
         let progress = &mut counted.metrics[self.metric.0];

@@ -5,7 +5,7 @@
 use super::super::view::MetricProgress;
 use super::*;
 use crate::pipeline::target::LogEnds;
-use crate::pipeline::testing::{StoreRig, at, log_ends};
+use crate::pipeline::testing::{StoreRig, at, log_ends, time_at};
 use crate::progress::{History, Quarantine};
 
 const USERS: u64 = 20_000;
@@ -227,6 +227,26 @@ fn a_part_of_history_that_is_stored_does_not_pass_for_the_whole() {
     rig.stored.count(9);
     assert!(rig.load(&memory_share).is_ok());
     assert_eq!(rig.target(), Target::Reached);
+}
+
+#[test]
+fn the_times_counted_are_those_that_were_recorded() {
+    let mut rig = Rig::new();
+    let memory_share = MemoryShare::new(1 << 30);
+    let times = |rig: &Rig| {
+        assert!(rig.load(&memory_share).is_ok());
+        rig.view.read().state.times(rig.metric)
+    };
+    assert_eq!(times(&rig), Some((time_at(USERS - 1), time_at(0))));
+    rig.stored.count(7);
+    for _ in 0..2 {
+        assert_eq!(times(&rig), Some((time_at(USERS + 6), time_at(0))));
+    }
+    // Where the first one is not recorded, it is not guessed from later events either; this metric
+    // has no panes to say more.
+    rig.stored.is_old = true;
+    rig.stored.count(1);
+    assert_eq!(times(&rig), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! metric.
 
 use crate::event::Position;
-use crate::progress::{MAX_GAPS, Progress, Span};
+use crate::progress::{Found, MAX_GAPS, Progress, Span};
 use std::collections::BTreeMap;
 
 /// Where one partition began, and what was missed in it.
@@ -31,9 +31,18 @@ impl Origin {
         Origin { start, ..Origin::default() }
     }
 
-    pub(super) fn of(progress: &Progress) -> Origin {
+    fn of(progress: &Progress) -> Origin {
         let Progress { start, lost_before, failed, history_to, .. } = *progress;
         Origin { start, gaps: progress.gaps.clone(), lost_before, failed, history_to }
+    }
+
+    /// Those of all partitions.
+    pub(super) fn all(found: &Found) -> BTreeMap<u32, Origin> {
+        found
+            .progress
+            .iter()
+            .map(|(partition, progress)| (*partition, Origin::of(progress)))
+            .collect()
     }
 
     /// Where history ends, of the partitions of which not all of it was stored.

@@ -59,6 +59,15 @@ pub(super) fn decode_progress(stored: &store::StoredRevision) -> Result<Found, T
     Ok(Found { life: stored.life.0, progress: progress.collect::<Result<_, _>>()? })
 }
 
+/// Smallest and largest event time that a revision has counted in any partition. The smallest is
+/// `None` also where it is not recorded for a partition, because an older engine began to count it.
+pub(super) fn recorded_times(found: &Found) -> (Option<i64>, Option<i64>) {
+    let counted = || found.progress.iter().filter(|(_, progress)| progress.watermark.is_some());
+    let first = counted().map(|(_, progress)| progress.first).min();
+    let last = counted().filter_map(|(_, progress)| progress.watermark).max();
+    (first.flatten(), last)
+}
+
 /// Compares the number of updates in the frames with the number that progress records: if they
 /// differ, a bucket is missing.
 ///
@@ -72,4 +81,27 @@ pub(super) fn check_updates(found: &Found, rows: u64) -> Result<(), Trouble> {
     Err(Trouble::Corrupt(format!(
         "the buckets hold {rows} updates, but {made} were made: part of the state is missing"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_time_is_known_if_it_is_of_each_partition_that_has_events() {
+        let found = |of: &[(Option<i64>, Option<i64>)]| {
+            let progress = of.iter().map(|(first, watermark)| Progress {
+                first: *first,
+                watermark: *watermark,
+                ..Progress::default()
+            });
+            recorded_times(&Found { life: 1, progress: (0..).zip(progress).collect() })
+        };
+        let empty = (None, None);
+        assert_eq!(found(&[]), (None, None));
+        assert_eq!(found(&[empty, empty]), (None, None));
+        let known = [(Some(5), Some(9)), empty, (Some(3), Some(4))];
+        assert_eq!(found(&known), (Some(3), Some(9)));
+        assert_eq!(found(&[(Some(5), Some(9)), (None, Some(20))]), (None, Some(20)));
+    }
 }

@@ -78,6 +78,11 @@ pub(super) fn payload(user: u64) -> String {
     format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"}}")
 }
 
+/// The time of the event at an offset of [`StoreRig`]: later ones are earlier.
+pub(super) fn time_at(offset: u64) -> i64 {
+    1_800_000_059_999 - offset as i64
+}
+
 /// An event of each of these users, at the offset with the same number.
 fn events_of(users: Range<u64>) -> EventBatch {
     let rows = (users.end - users.start) as usize;
@@ -85,10 +90,10 @@ fn events_of(users: Range<u64>) -> EventBatch {
         from: users.start,
         to: users.end,
         offsets: users.clone().collect(),
-        users: users.collect(),
+        users: users.clone().collect(),
         products: vec![1; rows],
         kinds: vec![0; rows],
-        times: vec![1_800_000_000_000; rows],
+        times: users.map(time_at).collect(),
         kind_names: vec!["view".into()],
         ..EventBatch::default()
     }
@@ -103,6 +108,8 @@ pub(super) struct StoreRig {
     pub(super) next: u64,
     /// Where history ends, which is stored until it is counted.
     pub(super) history_to: Option<u64>,
+    /// Whether what is stored is by an engine that recorded no smallest event time.
+    pub(super) is_old: bool,
     /// The progress that is stored.
     progress: Option<Vec<u8>>,
     /// What the engine holds, and how many updates of it are committed.
@@ -127,6 +134,7 @@ impl StoreRig {
             life,
             next: 0,
             history_to: None,
+            is_old: false,
             progress: None,
             counts,
             rows: 0,
@@ -178,7 +186,12 @@ impl StoreRig {
             .map(|frame| (Bucket { table: frame.table, bucket: frame.bucket }, frame.bytes))
             .collect();
         let history_to = self.history_to.filter(|end| *end > to);
-        let progress = Progress { next: to, rows: self.rows, history_to, ..Progress::default() };
+        let mut progress =
+            Progress { next: to, rows: self.rows, history_to, ..Progress::default() };
+        if to > 0 {
+            progress.add_times((time_at(to - 1), time_at(0)));
+        }
+        progress.first = progress.first.filter(|_| !self.is_old);
         self.commit_frames(to, progress.encode(), frames);
     }
 }

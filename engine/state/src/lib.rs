@@ -424,8 +424,15 @@ impl State {
         Dump::new(self.moment(metric), &self.metrics[metric.0].tables)
     }
 
-    /// Smallest and largest event time counted, in Unix milliseconds (after a start: the panes that
-    /// they lie in).
+    /// Takes over the smallest and the largest event time that the loaded frames of a metric hold,
+    /// as they are recorded beside them. Of one that is `None` only the start of the pane in which
+    /// it lies is known.
+    pub fn set_times(&mut self, metric: MetricId, first: Option<i64>, last: Option<i64>) {
+        self.metrics[metric.0].set_times(first, last);
+    }
+
+    /// Smallest and largest event time counted, in Unix milliseconds. Of frames alone
+    /// ([`State::set_times`]) the starts of the panes in which they lie.
     pub fn times(&self, metric: MetricId) -> Option<(i64, i64)> {
         self.metrics[metric.0].times()
     }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tally_tests::client::{Answer, Client};
 use tally_tests::day;
+use tally_tests::redis::Redis;
 use tally_tests::tally::{Home, Tally};
 
 /// A long deadline, so that a busy machine is no failure.
@@ -72,6 +73,79 @@ fn what_has_not_changed_is_not_sent_again_also_after_a_restart() {
     let means = get(&tally.client, problem.json()["type"].as_str().unwrap(), &[]).json();
     assert_eq!((&means["code"], &means["status"]), (&json!("not_found"), &json!(404)));
     tally.stop().unwrap();
+}
+
+/// Of each metric where its history begins, in an answer and in the list, and the tag of the answer.
+fn beginnings(client: &Client) -> Vec<[String; 3]> {
+    let user = with_params("/api/metrics/user_activities/answer", &json!({"user_id": 1}));
+    let series = with_params(FREQUENCIES, &json!({"to": "2026-01-02T00:00:00Z", "bucket": "1d"}));
+    let products = "/api/metrics/products_popularity/answer";
+    let of = |path: &str| {
+        let answer = get(client, path, &[]);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        let listed = path.split("/answer").next().unwrap();
+        let listed = get(client, listed, &[]).json();
+        let from = |of: &Value| {
+            assert_eq!(of["history"]["state"], "complete", "{path}: {of}");
+            of["history"]["from"].as_str().unwrap_or_default().to_owned()
+        };
+        [from(&answer.json()["meta"]), from(&listed), answer.header("etag").to_owned()]
+    };
+    [FREQUENCIES, series.as_str(), products, user.as_str()].map(of).into()
+}
+
+/// Posts a view at this time, and waits until each metric has counted it.
+fn view_at(client: &Client, user: u64, time: &str) {
+    let event = json!({"user_id": user, "product_id": 10, "event_type": "view", "timestamp": time});
+    let at = client.post_all(&day::lines(&[event])).unwrap();
+    let metrics = ["event_frequencies", "products_popularity", "user_activities"];
+    for (metric, params) in metrics.into_iter().zip([json!({}), json!({}), json!({"user_id": 1})]) {
+        client.answer(metric, &params, &at).unwrap();
+    }
+}
+
+/// History begins with the first event, however old the pane is in which that lies, and whoever
+/// loaded it.
+fn begins_with_the_first_event(home: &Home) {
+    // So old that neither its minute nor its hour has to be held.
+    const FIRST: &str = "2025-03-04T05:06:07.089Z";
+    let begins = |tally: &Tally, time: &str| {
+        let all = beginnings(&tally.client);
+        assert!(all.iter().all(|[said, listed, _]| said == time && listed == time), "{all:?}");
+        all
+    };
+    let tally = day_counted(home);
+    view_at(&tally.client, 2, FIRST);
+    view_at(&tally.client, 1, "2025-03-04T05:06:40.500Z");
+    let before = begins(&tally, FIRST);
+    tally.stop().unwrap();
+    let tally = home.start().unwrap();
+    assert_eq!(begins(&tally, FIRST), before);
+    tally.kill().unwrap();
+    let tally = home.start().unwrap();
+    assert_eq!(begins(&tally, FIRST), before);
+    // What comes later is another answer with the same beginning; what is earlier moves it.
+    view_at(&tally.client, 1, "2025-03-04T05:06:07.090Z");
+    assert!(begins(&tally, FIRST).iter().zip(&before).all(|(now, before)| now[2] != before[2]));
+    view_at(&tally.client, 3, "2025-03-04T05:06:07.088Z");
+    let before = begins(&tally, "2025-03-04T05:06:07.088Z");
+    tally.stop().unwrap();
+    let tally = home.start().unwrap();
+    assert_eq!(begins(&tally, "2025-03-04T05:06:07.088Z"), before);
+    tally.stop().unwrap();
+}
+
+#[test]
+fn where_history_begins_is_the_same_after_a_restart() {
+    begins_with_the_first_event(&Home::new(CONFIG).unwrap());
+}
+
+#[test]
+fn where_history_begins_is_the_same_after_a_restart_in_redis() {
+    let redis = Redis::start(&[]).unwrap();
+    let mut home = Home::new(CONFIG).unwrap();
+    home.env("REDIS_URL", &redis.url());
+    begins_with_the_first_event(&home);
 }
 
 /// The tag of what is there, for GET and HEAD alike; who has it gets no body.

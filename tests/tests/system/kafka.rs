@@ -50,6 +50,7 @@ fn kafka() {
     shared::a_state_that_is_lost_is_counted_again_or_told(&kafka);
     shared::engines_that_read_differently_say_so(&kafka);
     shared::a_table_that_is_full_is_the_same_for_all_engines(&kafka);
+    shared::history_begins_at_the_same_time_for_all_engines(&kafka);
     crate::live::updates_of_engines_in_a_group_are_what_each_of_them_answers(&kafka);
     a_broker_that_goes_is_waited_for(&mut kafka);
 }

@@ -113,6 +113,14 @@ impl Log {
 /// How often each record is in a state, by partition and offset.
 pub(super) type Tally = BTreeMap<u32, Vec<u8>>;
 
+/// The smallest and the largest event time of records; times do not grow with offsets.
+pub(super) fn times_of(offsets: impl Iterator<Item = u64>) -> Option<(i64, i64)> {
+    let times = offsets.map(|offset| (offset * 7 % LENGTH) as i64);
+    times
+        .map(|time| (time, time))
+        .reduce(|(first, last), (time, _)| (first.min(time), last.max(time)))
+}
+
 /// Adds records.
 pub(super) fn fold(tally: &mut Tally, partition: u32, offsets: &[u64]) {
     let counts = tally.entry(partition).or_insert_with(|| vec![0; LENGTH as usize]);
@@ -236,6 +244,16 @@ impl Store {
                         "stored revision {revision}, partition {partition}: {failed} events \
                          failed, {} in the progress, next is {}",
                         progress.failed, progress.next
+                    ));
+                }
+                let is_counted =
+                    |offset: &u64| counts.is_some_and(|counts| counts[*offset as usize] > 0);
+                let times = times_of((0..LENGTH).filter(is_counted));
+                if times != progress.first.zip(progress.watermark) {
+                    return Err(format!(
+                        "stored revision {revision}, partition {partition}: its events are of \
+                         {times:?}, by the progress of {:?} to {:?}",
+                        progress.first, progress.watermark
                     ));
                 }
             }

@@ -3,7 +3,7 @@
 //! told.
 
 use super::super::*;
-use super::model::{Commit, FAILING, LENGTH, Log, Record, Tally, WINDOW, agree, fold};
+use super::model::{Commit, FAILING, LENGTH, Log, Record, Tally, WINDOW, agree, fold, times_of};
 use super::{Failing, Faults, Mutant, REVISIONS};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -389,8 +389,8 @@ impl Owner {
         // What is counted lies before a run that has not ended, and is committed up to it.
         let upto = run.first().copied().unwrap_or(batch.to);
         self.runs.insert(key, run);
-        let watermark = offsets.last().map(|offset| *offset as i64);
-        let count = Count { revision, rows: offsets.len() as u64, watermark, failed };
+        let times = times_of(offsets.iter().copied());
+        let count = Count { revision, rows: offsets.len() as u64, times, failed };
         if self.resident {
             fold(self.views.entry(revision).or_default(), batch.partition, &offsets);
             self.shown.insert((revision, batch.partition), batch.to);

@@ -253,6 +253,12 @@ impl MetricState {
         Ok(())
     }
 
+    /// Replaces what the panes of loaded frames say.
+    pub(crate) fn set_times(&mut self, first: Option<i64>, last: Option<i64>) {
+        self.first = first.unwrap_or(self.first);
+        self.last = last.unwrap_or(self.last);
+    }
+
     pub(crate) fn times(&self) -> Option<(i64, i64)> {
         (self.first <= self.last).then_some((self.first, self.last))
     }

@@ -1,5 +1,5 @@
 //! Engines on Kafka whose state is in Redis: a state that is lost, engines that do not read alike,
-//! a table that is full.
+//! a table that is full, where history begins.
 
 use super::{CONFIG, LONG, PARTITIONS, fill, home, member, told, total};
 use serde_json::{Value, json};
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use tally_tests::client::Client;
 use tally_tests::kafka::Kafka;
 use tally_tests::redis::Redis;
+use tally_tests::tally::Tally;
 
 pub(crate) fn a_state_that_is_lost_is_counted_again_or_told(kafka: &Kafka) {
     let redis = Redis::start(&[]).unwrap();
@@ -135,4 +136,56 @@ pub(crate) fn a_table_that_is_full_is_the_same_for_all_engines(kafka: &Kafka) {
     assert_eq!(shown(&late.1.client), first, "one that starts later, and may hold more");
     late.1.stop().unwrap();
     one.1.stop().unwrap();
+}
+
+/// Two engines of which each counts some partitions: both say when the first event of all was, also
+/// one that starts later, and their answers have one tag.
+pub(crate) fn history_begins_at_the_same_time_for_all_engines(kafka: &Kafka) {
+    let redis = Redis::start(&[]).unwrap();
+    kafka.create_topic("beginning", PARTITIONS, &[]).unwrap();
+    let mut home = member(kafka, "beginning", CONFIG);
+    home.env("REDIS_URL", &redis.url());
+    let mut second = member(kafka, "beginning", CONFIG);
+    second.env("REDIS_URL", &redis.url());
+    // One event of each partition, the first one in the last.
+    let produce = |minute: i32| {
+        for partition in 0..PARTITIONS {
+            let time = format!("2026-01-01T00:{minute:02}:{:02}.789Z", 40 - partition);
+            let event = json!({"event_id": time, "user_id": 1, "product_id": 1, "event_type": "view", "timestamp": time});
+            kafka.produce("beginning", partition, &[event.to_string().into_bytes()]).unwrap();
+        }
+        kafka.position("beginning", PARTITIONS).unwrap()
+    };
+    let said = |client: &Client, at: &str| -> Result<(String, String), String> {
+        let fault = |fault: anyhow::Error| format!("{fault:#}");
+        let answer = client.answer("event_frequencies", &json!({}), at).map_err(fault)?;
+        let from = answer["meta"]["history"]["from"].as_str().unwrap_or_default().to_owned();
+        let tagged = client.get("/api/metrics/event_frequencies/answer").map_err(fault)?;
+        Ok((from, tagged.header("etag").to_owned()))
+    };
+    let is_said = |tally: &Tally, at: &str, expected: &(String, String)| {
+        let same = |client: &Client| {
+            let said = said(client, at)?;
+            if said == *expected { Ok(String::new()) } else { Err(format!("{said:?}")) }
+        };
+        tally.client.until("it says where history begins", LONG, same).unwrap();
+    };
+    let at = produce(7);
+    let one = home.start().unwrap();
+    let before = said(&one.client, &at).unwrap();
+    assert_eq!(before.0, "2026-01-01T00:07:37.789Z");
+    let other = second.start().unwrap();
+    is_said(&other, &at, &before);
+    // What is earlier, and comes later, is counted by both.
+    let at = produce(5);
+    let before = said(&one.client, &at).unwrap();
+    assert_eq!(before.0, "2026-01-01T00:05:37.789Z");
+    is_said(&other, &at, &before);
+    one.stop().unwrap();
+    let one = home.start().unwrap();
+    for engine in [&one, &other] {
+        is_said(engine, &at, &before);
+    }
+    one.stop().unwrap();
+    other.stop().unwrap();
 }

@@ -165,6 +165,49 @@ mod tests {
         held
     }
 
+    /// One event of each of these times, at the offsets from 0 on.
+    fn events(times: &[i64]) -> EventBatch {
+        let to = times.len() as u64;
+        EventBatch {
+            to,
+            offsets: (0..to).collect(),
+            users: vec![1; times.len()],
+            products: vec![7; times.len()],
+            kinds: vec![0; times.len()],
+            times: times.to_vec(),
+            kind_names: vec!["view".into()],
+            ..EventBatch::default()
+        }
+    }
+
+    #[test]
+    fn frames_say_the_panes_of_the_first_and_last_event_and_what_was_recorded_says_when() {
+        const HOUR: i64 = 3_600_000;
+        let (mut state, mut loaded) = (State::default(), State::default());
+        let (metric, into) = (state.add(&description()), loaded.add(&description()));
+        let (first, last) = (2 * HOUR + 5, 4 * HOUR + 7);
+        let batch = events(&[3 * HOUR, first, last]);
+        state.begin(&batch);
+        state.apply(metric, &batch, batch.from, &[]);
+        assert_eq!(state.times(metric), Some((first, last)));
+        let sealed = state.seal(metric, 0);
+        for frame in state.frames(metric, &[&sealed]) {
+            loaded.load(into, usize::from(frame.table), &frame.bytes).expect("it is a frame");
+        }
+        assert_eq!(loaded.times(into), Some((2 * HOUR, 4 * HOUR)));
+        loaded.set_times(into, None, Some(last));
+        assert_eq!(loaded.times(into), Some((2 * HOUR, last)), "the first is not recorded");
+        loaded.set_times(into, Some(first), Some(last));
+        let held = loaded.held(into);
+        assert_eq!((held.first, held.last), (Some(first), Some(last)));
+        let earlier = events(&[HOUR + 1]);
+        loaded.begin(&earlier);
+        loaded.apply(into, &earlier, earlier.from, &[]);
+        assert_eq!(loaded.times(into), Some((HOUR + 1, last)));
+        loaded.clear(into);
+        assert_eq!(loaded.times(into), None);
+    }
+
     #[test]
     fn more_than_is_gathered_at_a_time_adds_up_to_what_was_sealed() {
         const BATCH: u64 = 5_000;
