@@ -17,7 +17,7 @@ use crate::engine::asking::Asking;
 use crate::engine::{EvaluateError, Evaluated};
 use crate::memory::{Full, Held, Share};
 use crate::query::canonical;
-use crate::query::live::{LiveMachine, LiveOutcome, LiveRound};
+use crate::query::live::{LiveFinish, LiveMachine, LiveOutcome, LiveRound};
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -398,9 +398,9 @@ impl LiveHub {
         if done.outcome.is_err() && before.is_some_and(is_told) {
             return finished.urgent;
         }
-        let woken = finished.woken;
-        let answer = LiveAnswer { number, outcome: done.outcome, woken, _held: held.ok() };
-        let answer = Arc::new(answer);
+        let LiveFinish { woken, begun, .. } = finished;
+        let (outcome, _held) = (done.outcome, held.ok());
+        let answer = Arc::new(LiveAnswer { number, outcome, woken, begun, _held });
         published.last = Some(Arc::clone(&answer));
         published.publisher.publish(answer);
         let took = u64::try_from(now.saturating_duration_since(woken).as_micros());

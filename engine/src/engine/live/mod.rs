@@ -54,6 +54,8 @@ pub struct LiveAnswer {
     pub outcome: Result<Evaluated, EvaluateError>,
     /// When the change was seen that led to it.
     pub woken: Instant,
+    /// When it was evaluated: the least time between two updates is counted between these.
+    pub begun: Instant,
     _held: Option<Held>,
 }
 
@@ -99,14 +101,14 @@ impl Engine {
 }
 
 impl LiveAnswer {
-    /// One whose memory nobody counts.
+    /// One whose memory nobody counts, evaluated as soon as the change was seen.
     #[must_use]
     pub fn new(
         number: u64,
         outcome: Result<Evaluated, EvaluateError>,
         woken: Instant,
     ) -> LiveAnswer {
-        LiveAnswer { number, outcome, woken, _held: None }
+        LiveAnswer { number, outcome, woken, begun: woken, _held: None }
     }
 }
 

@@ -305,6 +305,7 @@ impl LiveMachine {
         let LiveOutcome { version, footprint, edge, meaning, failed } = outcome;
         let entry = self.questions.get_mut(&question)?;
         let LivePhase::Runs { woken, again, hit, .. } = entry.phase else { return None };
+        let begun = entry.begun.unwrap_or(now);
         (entry.phase, entry.failed, entry.meaning) = (LivePhase::Rests, failed, meaning);
         entry.answered = (!failed).then_some(version);
         if let Some(before) = std::mem::replace(&mut entry.edge, edge) {
@@ -322,7 +323,7 @@ impl LiveMachine {
         if let Some(since) = again.or(missed).or(failed.then_some(now)) {
             self.wake(question, since);
         }
-        Some(LiveFinish { woken, urgent })
+        Some(LiveFinish { woken, begun, urgent })
     }
 
     /// When the next question may begin.

@@ -54,6 +54,8 @@ pub struct LiveOutcome {
 pub struct LiveFinish {
     /// When the change was seen that led to it.
     pub woken: Instant,
+    /// When it began.
+    pub begun: Instant,
     /// Whether the metric, or the clock, is to be looked at now and not when it is convenient.
     pub urgent: bool,
 }

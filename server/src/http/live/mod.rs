@@ -82,6 +82,8 @@ struct KeptBody {
     rest: Bytes,
     position: Position,
     as_of: i64,
+    /// When it was evaluated.
+    begun: Instant,
     /// Whether the catalogue was not there to be asked.
     lacks_names: bool,
 }
@@ -185,6 +187,11 @@ impl LiveBody {
     /// That of the same answer to a GET.
     pub(crate) fn tag(&self) -> &HeaderValue {
         &self.kept.tag
+    }
+
+    /// When it was evaluated.
+    fn begun(&self) -> Instant {
+        self.kept.begun
     }
 
     /// The result, on one line.
@@ -367,7 +374,8 @@ impl LiveTask {
         } else {
             KeptResult::Own(Bytes::from_owner(HeldText { text: result, _held: held }))
         };
-        Ok(KeptBody { tag, result, rest, position, as_of, lacks_names })
+        let begun = Instant::from_std(answer.begun);
+        Ok(KeptBody { tag, result, rest, position, as_of, begun, lacks_names })
     }
 
     /// Memory for the next text; where there is no room beside the one before, in its place.

@@ -1,15 +1,17 @@
 //! The updates of one subscription: not more often than it wants, the newest of several, and none
 //! that says what the subscriber has.
 //!
-//! Holds no queue: while it is not asked, or waits for its time, newer answers take the place of
-//! older ones.
+//! The least time between two updates is counted from evaluation to evaluation, so that who watches
+//! at the pace at which a question is evaluated gets each answer at once. An answer that follows
+//! earlier than that waits as long after the last update as the subscription says; until then a newer
+//! one that is due takes its place. Holds no queue.
 
-use super::{LiveBody, LiveHandle};
+use super::{LiveBody, LiveHandle, LiveUpdate};
 use crate::http::problem::Problem;
 use axum::http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// What a subscriber is told.
 pub(crate) enum PacedUpdate {
@@ -23,8 +25,7 @@ pub(crate) enum PacedUpdate {
 pub(crate) struct PacedUpdates {
     handle: LiveHandle,
     min_interval: Duration,
-    /// When the next one may be told.
-    due: Instant,
+    last: Option<LastUpdate>,
     /// The tag of what the subscriber has.
     known: Option<HeaderValue>,
     /// What was told last, if it was no answer.
@@ -32,11 +33,17 @@ pub(crate) struct PacedUpdates {
     seq: u64,
 }
 
+/// When the last update was evaluated, and when it was told.
+#[derive(Clone, Copy)]
+struct LastUpdate {
+    begun: Instant,
+    told: Instant,
+}
+
 impl PacedUpdates {
     /// Of a subscriber that has nothing yet.
     pub(crate) fn new(handle: LiveHandle, min_interval: Duration) -> PacedUpdates {
-        let due = Instant::now();
-        PacedUpdates { handle, min_interval, due, known: None, refused: None, seq: 0 }
+        PacedUpdates { handle, min_interval, last: None, known: None, refused: None, seq: 0 }
     }
 
     /// The same for one that has an answer.
@@ -47,18 +54,35 @@ impl PacedUpdates {
     /// What the subscriber is to be told next; `None`: the engine has stopped.
     pub(crate) async fn next(&mut self) -> Option<PacedUpdate> {
         loop {
-            drop(self.handle.changed().await?);
-            sleep_until(self.due).await;
-            let update = match self.handle.newest() {
-                Some(Ok(body)) => self.answer(body),
-                Some(Err(problem)) => self.refusal(problem),
-                // It has made room for the next one.
-                None => None,
+            let newest = self.handle.changed().await?;
+            let Some(newest) = self.due(newest).await else { continue };
+            let told = Instant::now();
+            let begun = newest.as_ref().map_or(told, LiveBody::begun);
+            let update = match newest {
+                Ok(body) => self.answer(body),
+                Err(problem) => self.refusal(problem),
             };
             if update.is_some() {
-                self.due = Instant::now() + self.min_interval;
+                self.last = Some(LastUpdate { begun, told });
                 return update;
             }
+        }
+    }
+
+    /// Waits until an update is due, which may be a newer one then; `None`: it has made room for the
+    /// next one.
+    async fn due(&mut self, update: LiveUpdate) -> Option<LiveUpdate> {
+        let Some(LastUpdate { begun, told }) = self.last else { return Some(update) };
+        let due = begun + self.min_interval;
+        if update.as_ref().map_or_else(|_| Instant::now(), LiveBody::begun) >= due {
+            return Some(update);
+        }
+        // It is not held while it waits: the next one may need its room.
+        drop(update);
+        sleep_until(due).await;
+        match timeout_at(told + self.min_interval, self.handle.changed()).await {
+            Ok(newer) => newer,
+            Err(_) => self.handle.newest(),
         }
     }
 

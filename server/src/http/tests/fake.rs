@@ -108,13 +108,18 @@ impl Fake {
 
     /// Answers all that is watched anew.
     pub(super) fn changed(&self) {
-        let watched = self.watched.lock();
-        watched.iter().for_each(|(request, publisher)| self.publish(request, publisher));
+        self.changed_at(Instant::now());
     }
 
-    fn publish(&self, request: &WatchRequest, publisher: &LivePublisher) {
+    /// The same at another time.
+    pub(super) fn changed_at(&self, at: Instant) {
+        let watched = self.watched.lock();
+        watched.iter().for_each(|(request, publisher)| self.publish(request, publisher, at));
+    }
+
+    fn publish(&self, request: &WatchRequest, publisher: &LivePublisher, at: Instant) {
         let outcome = self.watched_outcome(request);
-        publisher.publish(Arc::new(LiveAnswer::new(1, outcome, Instant::now())));
+        publisher.publish(Arc::new(LiveAnswer::new(1, outcome, at)));
     }
 
     fn watched_outcome(&self, request: &WatchRequest) -> Result<Evaluated, EvaluateError> {
@@ -280,7 +285,7 @@ impl EngineApi for Fake {
             return Err(refused);
         }
         let (publisher, question) = live_question(&request.params.to_string());
-        self.publish(request, &publisher);
+        self.publish(request, &publisher, Instant::now());
         self.watched.lock().push((request.clone(), publisher));
         Ok(question)
     }

@@ -263,6 +263,19 @@ async fn updates_keep_their_pace_and_the_newest_wins() {
 }
 
 #[tokio::test]
+async fn an_answer_evaluated_at_the_pace_is_told_at_once() {
+    let world = World::new(Limits::default()).await;
+    let number = counting(&world);
+    let (pace, begun) = (Duration::from_secs(3_600), Instant::now());
+    let mut updates = PacedUpdates::new(watch(&world, "{}", false), pace);
+    assert_eq!(told(&mut updates).await.0, 1);
+    number.store(2, Ordering::Relaxed);
+    // However late the one before was told.
+    world.fake.changed_at(begun + 2 * pace);
+    assert!(told(&mut updates).await.1.contains("\"total\": 2"));
+}
+
+#[tokio::test]
 async fn where_there_is_no_room_it_is_told_and_tried_again() {
     let share = Arc::new(Share::new(1_000));
     let world = World::new(Limits { watched: Arc::clone(&share), ..Limits::default() }).await;
