@@ -23,8 +23,7 @@ const PACKAGES: &str = include_str!("package-lock.json");
 pub(crate) const GENERATOR: &str = "7.25.0";
 
 /// What to do where something is missing.
-const REMEDY: &str =
-    "the judges need: apt-get install python3 python3-venv nodejs npm maven default-jre-headless";
+const REMEDY: &str = "the judges need: apt-get install python3 python3-venv nodejs npm jq maven default-jre-headless";
 
 /// The folder of the scripts.
 pub(crate) fn scripts() -> PathBuf {
