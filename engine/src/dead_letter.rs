@@ -2,19 +2,20 @@
 //! dropped in silence.
 //!
 //! [`DeadLetters`] keeps the newest in the embedded database and counts all of them by reason;
-//! beside them it keeps which were sent to the log again (`replay_marks`). It does not decide what
+//! beside them it keeps which records were copied to the log (`copy_marks`). It does not decide what
 //! is refused and never interprets the bytes.
 
-mod replay_marks;
+mod copy_marks;
 
-pub use replay_marks::{LetterPage, ReplayNotes};
+pub use copy_marks::{CopyNotes, LetterPage, LookedThrough};
 
 use crate::config::Durability;
 use crate::database::{Database, DatabaseError, Keyspace, ReadFault, Shape};
 use crate::event::{Record, RecordPlace};
+use copy_marks::ChangedRows;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// A payload longer than this is kept only in part.
 pub const WHOLE: usize = 64 << 10;
@@ -45,7 +46,7 @@ pub struct DeadLetter {
     pub bytes: Box<[u8]>,
     /// Length of the whole payload, bytes.
     pub length: u64,
-    /// Where the record was that this one is a copy of, if it was sent again.
+    /// Where its record first was, as text, if that is a copy.
     pub origin: Option<Box<str>>,
 }
 
@@ -85,9 +86,9 @@ impl DeadLetter {
     /// A letter of a record.
     #[must_use]
     pub fn of(reason: &str, topic: &str, partition: u32, record: &Record<'_>) -> DeadLetter {
-        let Record { offset, timestamp_ms, payload, replayed } = *record;
+        let Record { offset, timestamp_ms, payload, origin } = *record;
         let letter = DeadLetter::new(reason, topic, partition, offset, timestamp_ms, payload);
-        DeadLetter { origin: replayed.map(|of| of.origin.into()), ..letter }
+        DeadLetter { origin: origin.map(|origin| origin.place.into()), ..letter }
     }
 
     /// Where its record was.
@@ -199,7 +200,7 @@ pub struct DeadLetters {
     /// Sequence number → letter.
     letters: Keyspace,
     /// Identity → sequence number, of those kept; under [`COUNT`] the counters; and what
-    /// `replay_marks` has.
+    /// `copy_marks` has.
     rows: Keyspace,
     capacity: u64,
     state: Mutex<LetterIndex>,
@@ -267,11 +268,11 @@ impl DeadLetters {
     ) -> Result<LetterIndex, DatabaseError> {
         let mut state = state.clone();
         let mut batch = self.database.batch();
-        let (mut here, mut gone) = (HashSet::new(), HashSet::new());
+        let mut rows = ChangedRows::default();
         let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
         for letter in letters {
             let row = [&[IDENTITY], letter.identity().as_slice()].concat();
-            if self.rows.contains_key(&row)? || !here.insert(row.clone()) {
+            if self.rows.contains_key(&row)? || !rows.added.insert(row.clone()) {
                 continue;
             }
             *counted.entry(&letter.reason).or_default() += 1;
@@ -293,8 +294,8 @@ impl DeadLetters {
             {
                 let row = [&[IDENTITY], letter.identity().as_slice()].concat();
                 batch.remove(&self.rows, row.clone());
-                gone.insert(row);
-                self.forget_marks(&letter, (&here, &gone), &mut batch)?;
+                rows.removed.insert(row);
+                self.forget_marks(&letter, &rows, &mut batch)?;
             }
             batch.remove(&self.letters, oldest);
             state.first += 1;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use crate::event::ReplayOf;
+use crate::event::RecordOrigin;
 
 fn letter(offset: u64) -> DeadLetter {
     let reason = if offset.is_multiple_of(2) { "invalid_json" } else { "plugin_failed:x" };
@@ -35,9 +35,9 @@ fn what_is_stored_is_read() {
 }
 
 #[test]
-fn a_letter_of_a_copy_says_of_what_it_is_one() {
-    let of = ReplayOf { origin: "events/3/41", timestamp_ms: 7 };
-    let record = Record { replayed: Some(of), ..Record::new(9, 8, Some(b"x")) };
+fn a_letter_of_a_copy_has_its_origin() {
+    let origin = RecordOrigin { place: "events/3/41", timestamp_ms: 7 };
+    let record = Record { origin: Some(origin), ..Record::new(9, 8, Some(b"x")) };
     let letter = DeadLetter::of("invalid_json", "events", 3, &record);
     assert_eq!((letter.origin.as_deref(), letter.timestamp_ms), (Some("events/3/41"), 8));
     assert_eq!(letter.place().to_string(), "events/3/9");

@@ -66,8 +66,9 @@ impl BatchJudge {
             let (key, content) = (self.keys.key(event_id), self.keys.content(&event, kind()));
             self.identified.push((out.offsets.len() as u32, record.offset, key, content));
         }
-        if let Some(of) = record.replayed {
-            let (key, content) = (self.keys.origin(of.origin), self.keys.content(&event, kind()));
+        if let Some(origin) = record.origin {
+            let (key, content) =
+                (self.keys.origin(origin.place), self.keys.content(&event, kind()));
             self.identified.push((out.offsets.len() as u32, record.offset, key, content));
         }
         push(out, record.offset, &event);

@@ -74,10 +74,10 @@ impl Keys {
             .unwrap_or_else(|| self.hash(event_id))
     }
 
-    /// Of a copy of the record at `origin`. No event id is equal: none has control characters.
+    /// Of a copy whose origin is at `place`. No event id is equal: none has control characters.
     #[cold]
-    pub(super) fn origin(&self, origin: &str) -> Key {
-        self.hash(&[b"\0origin\0", origin.as_bytes()].concat())
+    pub(super) fn origin(&self, place: &str) -> Key {
+        self.hash(&[b"\0origin\0", place.as_bytes()].concat())
     }
 
     fn hash(&self, event_id: &[u8]) -> Key {

@@ -2,13 +2,13 @@
 //! times and numbers in them.
 //!
 //! Data only: no I/O and no policy. [`time`] is the one grammar of times, [`index`] the hash table
-//! in which decode and state find ids; `replay` says of which record another one is a copy.
+//! in which decode and state find ids, `origin` the place that the record of a copy first had.
 
 pub mod index;
-mod replay;
+mod origin;
 pub mod time;
 
-pub use replay::{LONGEST_ORIGIN, RecordPlace, ReplayOf};
+pub use origin::{LONGEST_ORIGIN, RecordOrigin, RecordPlace};
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ pub struct Record<'a> {
     pub timestamp_ms: i64,
     /// The message; `None` is a tombstone.
     pub payload: Option<&'a [u8]>,
-    /// Of which record it is a copy, if it is one that was sent again.
-    pub replayed: Option<ReplayOf<'a>>,
+    /// Where it first was, if it is a copy.
+    pub origin: Option<RecordOrigin<'a>>,
 }
 
 impl<'a> Record<'a> {
@@ -39,15 +39,15 @@ impl<'a> Record<'a> {
     #[inline]
     #[must_use]
     pub const fn new(offset: u64, timestamp_ms: i64, payload: Option<&'a [u8]>) -> Record<'a> {
-        Record { offset, timestamp_ms, payload, replayed: None }
+        Record { offset, timestamp_ms, payload, origin: None }
     }
 
     /// The time that an event has which states none, and that it may not be far ahead of: the
-    /// record's own timestamp, of a copy that of the record before it. Unix milliseconds.
+    /// record's own timestamp, of a copy that of its origin. Unix milliseconds.
     #[inline]
     #[must_use]
     pub fn event_ms(&self) -> i64 {
-        self.replayed.map_or(self.timestamp_ms, |of| of.timestamp_ms)
+        self.origin.map_or(self.timestamp_ms, |origin| origin.timestamp_ms)
     }
 }
 

@@ -19,8 +19,8 @@ mod survey;
 pub use error::{AppendError, LogError};
 pub use kind::SettingFault;
 pub use log::{
-    AppendOutcome, DeliveryCounts, Log, LogProducer, LogReader, LogRecord, OriginalRecord,
-    ReplayRecord, Tail, Wanted,
+    AppendOutcome, DeliveryCounts, Log, LogProducer, LogReader, LogRecord, OwnedOrigin, RecordCopy,
+    Tail, Wanted,
 };
 pub use source::{Sink, Source, Start};
 pub use survey::{Bounds, Survey, Surveyed};

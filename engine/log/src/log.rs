@@ -10,7 +10,7 @@ use super::survey::{Bounds, Survey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_event::{Record, ReplayOf};
+use tally_event::{Record, RecordOrigin};
 use tally_progress::Position;
 
 /// The partitions that a replay reads now; asked at each of its polls.
@@ -84,14 +84,14 @@ pub trait Log: Send + Sync {
     fn append(&self, records: &[(&[u8], &[u8])], now_ms: i64)
     -> Result<AppendOutcome, AppendError>;
 
-    /// As [`append`](Log::append), copies of records that may be gone: each says of which record it
-    /// is one, and whoever reads it learns that ([`Record::replayed`]).
+    /// As [`append`](Log::append), copies of records that may be gone: each states its origin, which
+    /// whoever reads it learns ([`Record::origin`]).
     ///
     /// # Errors
     /// [`AppendError`].
-    fn append_replayed(
+    fn append_copies(
         &self,
-        records: &[ReplayRecord<'_>],
+        records: &[RecordCopy<'_>],
         now_ms: i64,
     ) -> Result<AppendOutcome, AppendError>;
 
@@ -107,13 +107,13 @@ pub trait Log: Send + Sync {
 
 /// A copy of a record that is to be appended.
 #[derive(Clone, Copy, Debug)]
-pub struct ReplayRecord<'a> {
+pub struct RecordCopy<'a> {
     /// What decides on its partition.
     pub key: &'a [u8],
     /// The bytes.
     pub payload: &'a [u8],
-    /// Of which record.
-    pub of: ReplayOf<'a>,
+    /// Where the record first was.
+    pub origin: RecordOrigin<'a>,
 }
 
 /// What became of the records of an append.
@@ -162,16 +162,16 @@ pub struct LogRecord {
     pub timestamp_ms: i64,
     /// The bytes; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// Of which record it is a copy, if it is one that was sent again.
-    pub original: Option<OriginalRecord>,
+    /// Where it first was, if it is a copy.
+    pub origin: Option<OwnedOrigin>,
 }
 
-/// The record of which another one is a copy.
+/// Where the record of a copy first was: a [`RecordOrigin`] that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OriginalRecord {
-    /// Where it was: `topic/partition/offset`.
+pub struct OwnedOrigin {
+    /// Its first place: `topic/partition/offset`.
     pub place: Box<str>,
-    /// Its own timestamp, Unix milliseconds.
+    /// Its own timestamp there, Unix milliseconds.
     pub timestamp_ms: i64,
 }
 
@@ -179,7 +179,7 @@ impl LogRecord {
     /// One that is no copy of another.
     #[must_use]
     pub fn new(offset: u64, timestamp_ms: i64, payload: Option<Vec<u8>>) -> LogRecord {
-        LogRecord { offset, timestamp_ms, payload, original: None }
+        LogRecord { offset, timestamp_ms, payload, origin: None }
     }
 
     /// The same, as sources hand it over.
@@ -189,30 +189,28 @@ impl LogRecord {
             offset: self.offset,
             timestamp_ms: self.timestamp_ms,
             payload: self.payload.as_deref(),
-            replayed: self.original.as_ref().map(OriginalRecord::borrowed),
+            origin: self.origin.as_ref().map(OwnedOrigin::borrowed),
         }
     }
 }
 
-impl OriginalRecord {
-    fn borrowed(&self) -> ReplayOf<'_> {
-        ReplayOf { origin: &self.place, timestamp_ms: self.timestamp_ms }
+impl OwnedOrigin {
+    fn borrowed(&self) -> RecordOrigin<'_> {
+        RecordOrigin { place: &self.place, timestamp_ms: self.timestamp_ms }
+    }
+}
+
+impl From<RecordOrigin<'_>> for OwnedOrigin {
+    fn from(origin: RecordOrigin<'_>) -> OwnedOrigin {
+        OwnedOrigin { place: origin.place.into(), timestamp_ms: origin.timestamp_ms }
     }
 }
 
 impl From<&Record<'_>> for LogRecord {
     fn from(record: &Record<'_>) -> LogRecord {
-        let Record { offset, timestamp_ms, payload, replayed } = *record;
-        let original = |of: ReplayOf<'_>| OriginalRecord {
-            place: of.origin.into(),
-            timestamp_ms: of.timestamp_ms,
-        };
-        LogRecord {
-            offset,
-            timestamp_ms,
-            payload: payload.map(<[u8]>::to_vec),
-            original: replayed.map(original),
-        }
+        let Record { offset, timestamp_ms, payload, origin } = *record;
+        let payload = payload.map(<[u8]>::to_vec);
+        LogRecord { offset, timestamp_ms, payload, origin: origin.map(OwnedOrigin::from) }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Engine, EvaluateError, StateUnavailable};
 use crate::config::EventsConfig;
 use crate::event::Position;
 use crate::log::{Bounds, LogError, LogReader};
-use crate::pipeline::Origin;
+use crate::pipeline::Coverage;
 use crate::state::{Dump, DumpRow};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -56,7 +56,7 @@ pub struct StateDump {
     /// Exactly what has been counted.
     pub position: Position,
     /// Per partition where counting began, and which records were skipped.
-    pub origins: BTreeMap<u32, Origin>,
+    pub coverages: BTreeMap<u32, Coverage>,
     /// The tables.
     pub tables: Vec<Table>,
     /// The properties of events that tables name.
@@ -145,14 +145,21 @@ impl Engine {
             if progress.in_doubt {
                 return Err(StateUnavailable::Loading.into());
             }
-            let (position, origins) = (progress.position.clone(), progress.origins.clone());
+            let (position, coverages) = (progress.position.clone(), progress.coverages.clone());
             let rows = counted.state.dump(served.id);
-            return Ok(StateDump { position, origins, tables, properties, reads_otherwise, rows });
+            return Ok(StateDump {
+                position,
+                coverages,
+                tables,
+                properties,
+                reads_otherwise,
+                rows,
+            });
         };
         follower.refresh(Instant::now()).map_err(StateUnavailable::Store)?;
         let followed = follower.read();
-        let (position, origins) = (followed.position.clone(), followed.origins.clone());
+        let (position, coverages) = (followed.position.clone(), followed.coverages.clone());
         let rows = followed.state.dump(crate::pipeline::FOLLOWED);
-        Ok(StateDump { position, origins, tables, properties, reads_otherwise, rows })
+        Ok(StateDump { position, coverages, tables, properties, reads_otherwise, rows })
     }
 }

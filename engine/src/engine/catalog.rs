@@ -6,7 +6,7 @@ use super::notices::{another_revision_is_current, events_failed, keys_limited};
 use super::{Beside, Cost, MetricInfo, MetricState, Rejected, watchdog};
 use crate::config::EventsConfig;
 use crate::event::Position;
-use crate::pipeline::{FOLLOWED, Follower, LaneStatus, Origin, Target, View};
+use crate::pipeline::{Coverage, FOLLOWED, Follower, LaneStatus, Target, View};
 use crate::progress::{Halt, History, RevisionNo};
 use crate::query::Askable;
 use crate::state::{MetricId, State};
@@ -211,16 +211,16 @@ impl MetricCatalog {
 
 impl ServedRevision {
     /// Per partition where it began and which records it skipped, and how far it has counted.
-    pub(super) fn origins(&self, view: &View) -> (BTreeMap<u32, Origin>, Position) {
+    pub(super) fn coverages(&self, view: &View) -> (BTreeMap<u32, Coverage>, Position) {
         match &self.follower {
             None => {
                 let counted = view.read();
                 let progress = &counted.metrics[self.id.0];
-                (progress.origins.clone(), progress.position.clone())
+                (progress.coverages.clone(), progress.position.clone())
             }
             Some(follower) => {
                 let followed = follower.read();
-                (followed.origins.clone(), followed.position.clone())
+                (followed.coverages.clone(), followed.position.clone())
             }
         }
     }
@@ -320,11 +320,11 @@ impl ServedRevision {
             None => {
                 let counted = view.read();
                 let progress = &counted.metrics[self.id.0];
-                progress.target.completed(&progress.position, &progress.origins)
+                progress.target.completed(&progress.position, &progress.coverages)
             }
             Some(follower) => {
                 let followed = follower.read();
-                followed.target.completed(&followed.position, &followed.origins)
+                followed.target.completed(&followed.position, &followed.coverages)
             }
         };
         match (self.halt(main), behind) {
@@ -391,12 +391,12 @@ impl ServedRevision {
                       id,
                       position: &Position,
                       target: &Target,
-                      origins: &BTreeMap<u32, Origin>| {
+                      coverages: &BTreeMap<u32, Coverage>| {
             let (cells, bytes) = state.size(id);
             let from = state.times(id).map(|(first, _)| first);
-            let behind = target.completed(position, origins);
+            let behind = target.completed(position, coverages);
             let cost = Cost { ns_per_event, cells, bytes, unreadable };
-            (behind, from, cost, keys_limited(state, id), Origin::failed(origins))
+            (behind, from, cost, keys_limited(state, id), Coverage::failed(coverages))
         };
         let (mut behind, from, mut cost, limited, failed) = match &self.follower {
             None => status(
@@ -404,7 +404,7 @@ impl ServedRevision {
                 self.id,
                 &progress.position,
                 &progress.target,
-                &progress.origins,
+                &progress.coverages,
             ),
             Some(follower) => {
                 let followed = follower.read();
@@ -413,7 +413,7 @@ impl ServedRevision {
                     FOLLOWED,
                     &followed.position,
                     &followed.target,
-                    &followed.origins,
+                    &followed.coverages,
                 )
             }
         };

@@ -1,15 +1,19 @@
 //! Which records the metrics have counted from the log, of those that the log no longer holds.
 //!
-//! A record that a metric began before and has not come to is neither: the metric may have read it
-//! ahead, so it counts or is recorded as gone once the metric has passed its place. Only metrics
-//! that read events as configured now are asked. Nothing is read from the log here.
+//! It is not known of a record that a metric began before and has not come to: the metric may have
+//! read it ahead, so it counts or is recorded as gone once the metric has passed its place. The same
+//! holds of all records of a partition in which a metric has counted nothing yet, while what is
+//! stored of it is loaded or its history is counted. Only metrics that read events as configured now
+//! are asked. Nothing is read from the log here.
 
+use super::catalog::{ServedRevision, Stage};
 use super::{Engine, StateUnavailable};
 use crate::event::Position;
-use crate::pipeline::Origin;
+use crate::pipeline::{Coverage, MetricProgress, Target};
 use crate::progress::{Progress, Span};
 use crate::store::{StoreError, StoredRevision};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What is known of a record that the log no longer holds. The greater of two metrics' is that of
 /// both.
@@ -23,57 +27,138 @@ pub(super) enum CountedFate {
     Counted,
 }
 
-/// Where each metric began, what it found gone, and how far it has come.
-#[derive(Default)]
-pub(super) struct CountedRecords(pub(super) Vec<(BTreeMap<u32, Origin>, Position)>);
+/// What one metric has counted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CountedMetric {
+    /// By partition, where it began and what it found gone.
+    pub(super) coverages: BTreeMap<u32, Coverage>,
+    /// How far it has come.
+    pub(super) position: Position,
+    /// Whether it is being loaded, or has not counted all of its history: it may have read records
+    /// of partitions ahead that it has no coverage of yet.
+    pub(super) is_behind: bool,
+}
+
+impl CountedMetric {
+    /// What is in memory, which is never behind what is stored.
+    fn in_memory(progress: &MetricProgress) -> CountedMetric {
+        CountedMetric {
+            coverages: progress.coverages.clone(),
+            position: progress.position.clone(),
+            is_behind: progress.target != Target::Reached,
+        }
+    }
+
+    fn stored(stored: &StoredRevision, is_behind: bool) -> Result<CountedMetric, StoreError> {
+        let mut counted = CountedMetric { is_behind, ..CountedMetric::default() };
+        for (partition, progress) in &stored.progress {
+            let record = Progress::decode(&progress.bytes)
+                .map_err(|fault| StoreError::Corrupt(fault.to_string()))?;
+            counted.position.0.insert(*partition, record.next);
+            let Progress { start, gaps, .. } = record;
+            counted.coverages.insert(*partition, Coverage { start, gaps, ..Coverage::default() });
+        }
+        Ok(counted)
+    }
+
+    fn fate(&self, partition: u32, offset: u64) -> CountedFate {
+        let Some(coverage) = self.coverages.get(&partition) else {
+            return if self.is_behind { CountedFate::Undecided } else { CountedFate::Never };
+        };
+        let gone = |gap: &Span| (gap.from..gap.to).contains(&offset);
+        if offset < coverage.start || coverage.gaps.iter().any(gone) {
+            return CountedFate::Never;
+        }
+        let next = self.position.0.get(&partition).copied().unwrap_or(0);
+        if offset < next { CountedFate::Counted } else { CountedFate::Undecided }
+    }
+}
+
+/// What each metric has counted.
+pub(super) struct CountedRecords(pub(super) Vec<CountedMetric>);
 
 impl CountedRecords {
     /// Of a record at this place, which the log no longer holds.
     pub(super) fn fate(&self, partition: u32, offset: u64) -> CountedFate {
-        let of = |(origins, position): &(BTreeMap<u32, Origin>, Position)| {
-            let Some(origin) = origins.get(&partition) else { return CountedFate::Never };
-            let gone = |gap: &Span| (gap.from..gap.to).contains(&offset);
-            if offset < origin.start || origin.gaps.iter().any(gone) {
-                return CountedFate::Never;
-            }
-            let next = position.0.get(&partition).copied().unwrap_or(0);
-            if offset < next { CountedFate::Counted } else { CountedFate::Undecided }
-        };
-        self.0.iter().map(of).max().unwrap_or(CountedFate::Never)
+        let fates = self.0.iter().map(|metric| metric.fate(partition, offset));
+        fates.max().unwrap_or(CountedFate::Never)
     }
-}
-
-/// What is stored of a revision.
-fn stored_records(
-    stored: &StoredRevision,
-) -> Result<(BTreeMap<u32, Origin>, Position), StoreError> {
-    let (mut origins, mut position) = (BTreeMap::new(), Position::default());
-    for (partition, progress) in &stored.progress {
-        let record = Progress::decode(&progress.bytes)
-            .map_err(|fault| StoreError::Corrupt(fault.to_string()))?;
-        position.0.insert(*partition, record.next);
-        let Progress { start, gaps, .. } = record;
-        origins.insert(*partition, Origin { start, gaps, ..Origin::default() });
-    }
-    Ok((origins, position))
 }
 
 impl Engine {
     /// What the metrics have counted by now.
     pub(super) fn counted_records(&self) -> Result<CountedRecords, StateUnavailable> {
-        let served: Vec<_> = {
+        let served: Vec<Arc<ServedRevision>> = {
             let catalog = self.catalog.read();
             catalog.all().filter(|served| served.reads.is_none()).cloned().collect()
         };
-        let mut counted = CountedRecords::default();
-        for served in served {
-            // What is in memory is never behind what is stored.
-            if served.follower.is_none() && served.is_read(&self.view, false) {
-                counted.0.push(served.origins(&self.view));
-            } else if let Some(stored) = self.state_store.stored(&served.revision)? {
-                counted.0.push(stored_records(&stored)?);
+        let counted = served.iter().map(|served| self.counted_metric(served));
+        Ok(CountedRecords(counted.collect::<Result<_, _>>()?))
+    }
+
+    fn counted_metric(&self, served: &ServedRevision) -> Result<CountedMetric, StateUnavailable> {
+        // Without a lane it reads nothing: it will begin with what the log holds then.
+        let has_lane = !matches!(&*served.stage.read(), Stage::Waiting(_) | Stage::Stopped { .. });
+        // Asked before the store is: of one that is not behind, all that it counted is stored then.
+        let is_behind = match &served.follower {
+            None => {
+                let counted = self.view.read();
+                let progress = &counted.metrics[served.id.0];
+                if progress.is_known() {
+                    return Ok(CountedMetric::in_memory(progress));
+                }
+                has_lane
             }
+            // Other engines may count it, whether this one does or not.
+            Some(follower) => follower.read().target != Target::Reached,
+        };
+        match self.state_store.stored(&served.revision)? {
+            Some(stored) => Ok(CountedMetric::stored(&stored, is_behind)?),
+            None => Ok(CountedMetric { is_behind, ..CountedMetric::default() }),
         }
-        Ok(counted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A metric that counted partition 0 from 5 up to 10, but for two records that were gone.
+    fn progress(target: Target) -> MetricProgress {
+        let coverage =
+            Coverage { start: 5, gaps: vec![Span { from: 6, to: 8 }], ..Coverage::default() };
+        MetricProgress {
+            coverages: BTreeMap::from([(0, coverage)]),
+            position: Position(BTreeMap::from([(0, 10)])),
+            target,
+            ..MetricProgress::default()
+        }
+    }
+
+    #[test]
+    fn where_a_metric_has_counted_its_place_decides() {
+        use CountedFate::{Counted, Never, Undecided};
+        let fate = |target, offset| CountedMetric::in_memory(&progress(target)).fate(0, offset);
+        for target in [Target::Reached, Target::Unknown(Position::default())] {
+            let fates = [4, 5, 7, 9, 10].map(|offset| fate(target.clone(), offset));
+            assert_eq!(fates, [Never, Counted, Never, Counted, Undecided]);
+        }
+    }
+
+    #[test]
+    fn where_a_metric_has_counted_nothing_yet_it_may_have_read_ahead_while_it_is_behind() {
+        let fate = |target| CountedMetric::in_memory(&progress(target)).fate(1, 3);
+        let end = Position(BTreeMap::from([(1, 20)]));
+        for behind in [Target::Unknown(end.clone()), Target::End(end.clone()), Target::Others(end)]
+        {
+            assert_eq!(fate(behind.clone()), CountedFate::Undecided, "{behind:?}");
+        }
+        assert_eq!(fate(Target::Reached), CountedFate::Never);
+        // What one metric counted stays counted, whatever others still load.
+        let loading = CountedMetric { is_behind: true, ..CountedMetric::default() };
+        let counted = CountedMetric::in_memory(&progress(Target::Reached));
+        let both = CountedRecords(vec![loading, counted]);
+        assert_eq!(both.fate(0, 5), CountedFate::Counted);
+        assert_eq!(both.fate(0, 4), CountedFate::Undecided);
     }
 }

@@ -18,7 +18,7 @@ use super::notices::{events_failed, keys_limited};
 use super::{Engine, EvaluateError, Evaluated, History, Question, StateUnavailable};
 use crate::event::Position;
 use crate::pipeline::{
-    Counted, FOLLOWED, Followed, Follower, MetricProgress, Origin, Refreshed, Target,
+    Counted, Coverage, FOLLOWED, Followed, Follower, MetricProgress, Refreshed, Target,
 };
 use crate::progress::Quarantine;
 use crate::query::{Answer, Moment, Refused};
@@ -249,7 +249,7 @@ pub(super) struct Seen<'a> {
     position: &'a Position,
     pub(super) version: u64,
     target: &'a Target,
-    origins: &'a BTreeMap<u32, Origin>,
+    coverages: &'a BTreeMap<u32, Coverage>,
     in_doubt: bool,
 }
 
@@ -270,16 +270,16 @@ pub(super) struct Still {
 
 impl<'a> Seen<'a> {
     pub(super) fn of_lane(served: &ServedRevision, counted: &'a Counted) -> Seen<'a> {
-        let MetricProgress { position, version, target, origins, in_doubt, .. } =
+        let MetricProgress { position, version, target, coverages, in_doubt, .. } =
             &counted.metrics[served.id.0];
         let (state, version) = (&counted.state, *version);
-        Seen { state, id: served.id, position, version, target, origins, in_doubt: *in_doubt }
+        Seen { state, id: served.id, position, version, target, coverages, in_doubt: *in_doubt }
     }
 
     pub(super) fn followed(followed: &'a Followed) -> Seen<'a> {
-        let Followed { state, position, version, target, origins, .. } = followed;
+        let Followed { state, position, version, target, coverages, .. } = followed;
         let version = *version;
-        Seen { state, id: FOLLOWED, position, version, target, origins, in_doubt: false }
+        Seen { state, id: FOLLOWED, position, version, target, coverages, in_doubt: false }
     }
 
     pub(super) fn require_whole(
@@ -291,7 +291,7 @@ impl<'a> Seen<'a> {
         // stopped, and that history is missing.
         if !question.allow_partial
             && !stopped.for_good
-            && let Some(done) = self.target.completed(self.position, self.origins)
+            && let Some(done) = self.target.completed(self.position, self.coverages)
         {
             return Err(EvaluateError::Backfilling { done });
         }
@@ -301,7 +301,8 @@ impl<'a> Seen<'a> {
     pub(super) fn facts(&self) -> Facts {
         let from = self.state.times(self.id).map(|(first, _)| first);
         let history = History { complete: *self.target == Target::Reached, from };
-        let (limited, failed) = (keys_limited(self.state, self.id), Origin::failed(self.origins));
+        let (limited, failed) =
+            (keys_limited(self.state, self.id), Coverage::failed(self.coverages));
         Facts { version: self.version, history, limited, failed }
     }
 

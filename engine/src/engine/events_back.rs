@@ -313,8 +313,8 @@ fn judged(
     let verdict = match decoder.feed_event(payload, event_ms) {
         Err(reason) => RecordVerdict::Refused(reason.to_string()),
         Ok(fields) => {
-            let has_id = record.original.is_some()
-                || checked.is_ok_and(|checked| checked.event_id.is_some());
+            let has_id =
+                record.origin.is_some() || checked.is_ok_and(|checked| checked.event_id.is_some());
             let from = offset.saturating_sub(window).max(held.start);
             if has_id && window > 0 && repeats(log, decoder, window, (partition, from, offset))? {
                 RecordVerdict::Duplicate

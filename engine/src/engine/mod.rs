@@ -4,7 +4,7 @@
 //! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `notices`.
 //! * Questions: `asking`, `evaluate`, `answer_slots`, `answer_validity`, `watchdog`; those that are
 //!   watched: `live`.
-//! * Beside them: `append`, `audit`, `events_back`, `listen`, `replay_letters`, `stored`. What it
+//! * Beside them: `append`, `audit`, `events_back`, `letter_replay`, `listen`, `stored`. What it
 //!   does now: `status`, with `event_rate`, `system_report` and `remedies`. Data is in `types`,
 //!   failures are in `errors`.
 
@@ -23,6 +23,7 @@ mod event_rate;
 mod events_back;
 mod first_offsets;
 mod lane_factory;
+mod letter_replay;
 mod lifecycle;
 mod listen;
 mod live;
@@ -30,8 +31,6 @@ mod notices;
 mod orders;
 mod recounting;
 mod remedies;
-mod replay_letters;
-mod replay_memory;
 mod start;
 mod status;
 mod stored;
@@ -43,10 +42,10 @@ pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedEvent, FeedFilter, FeedItem, FeedListener};
 pub use crate::host::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 pub use crate::log::{
-    AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord,
-    OriginalRecord, open_producer,
+    AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord, OwnedOrigin,
+    open_producer,
 };
-pub use crate::pipeline::Origin;
+pub use crate::pipeline::Coverage;
 pub use crate::progress::Span;
 pub use crate::query::canonical as canonical_params;
 pub use crate::state::{DumpCell, DumpPane, DumpRow, StoredRow};
@@ -59,10 +58,10 @@ pub use event_rate::EventRate;
 pub use events_back::{
     EventPage, FoundRecord, JudgedRecord, PageRequest, PastEvent, RecordVerdict,
 };
+pub use letter_replay::{LetterReplayCounts, LetterReplayFault};
 pub use listen::{ListenRefused, ReplayTurns};
 pub use live::{LiveAnswer, LivePublisher, LiveQuestion, WatchRequest, live_question};
 pub use orders::{Order, OrderError};
-pub use replay_letters::{ReplayCounts, ReplayFault};
 pub use status::{
     CommitStatus, EngineStatus, MemoryStatus, MemoryUse, MetricStatus, PartitionOwner,
     PartitionStatus,
@@ -88,12 +87,12 @@ use crate::telemetry;
 use answer_slots::AnswerSlots;
 use asking::Asking;
 use catalog::{MetricCatalog, ServedRevision};
+use letter_replay::LetterReplayMemory;
 use lifecycle::ManagerThread;
 use listen::ReplayPlaces;
 use live::LiveThreads;
 use parking_lot::{Mutex, RwLock};
 use recounting::recounting;
-use replay_memory::ReplayMemory;
 use status::StatusBasis;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,7 +116,7 @@ pub struct Engine {
     replay_places: ReplayPlaces,
     dead_letters: Arc<DeadLetters>,
     /// Held by the call that judges them again; where the last one ended, if that was bounded.
-    replaying: Mutex<ReplayMemory>,
+    replaying: Mutex<LetterReplayMemory>,
     lane: Arc<pipeline::Handle>,
     /// Whether other engines use the store too.
     shared: bool,

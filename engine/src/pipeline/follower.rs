@@ -11,8 +11,8 @@
 //!
 //! Over 480 lines: one view from its first read to its last, with the promise of each step.
 
+use super::coverage::Coverage;
 use super::memory_share::MemoryShare;
-use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
 use super::stored::{check_updates, counted_partitions, decode_progress, recorded_times};
 use super::target::{LogEnds, Target};
@@ -75,7 +75,7 @@ pub struct Followed {
     /// Up to where engines have to count before its history is complete.
     pub target: Target,
     /// Per partition where counting began, and what it missed.
-    pub origins: BTreeMap<u32, Origin>,
+    pub coverages: BTreeMap<u32, Coverage>,
     /// What the log held when it last said so.
     log: Option<LogEnds>,
 }
@@ -354,7 +354,7 @@ impl Follower {
         }
         followed.state = state;
         followed.version += 1;
-        followed.load(&moment, Origin::all(&found), is_other);
+        followed.load(&moment, Coverage::all(&found), is_other);
         Ok(())
     }
 
@@ -404,7 +404,7 @@ impl Follower {
                 *at = records.end.max(*at);
             }
         }
-        if let Some(target) = followed.target.bounded(&log, &position, &followed.origins) {
+        if let Some(target) = followed.target.bounded(&log, &position, &followed.coverages) {
             followed.target = target;
         }
         followed.log = Some(log);
@@ -444,7 +444,7 @@ impl Follower {
                 let (first, last) = recorded_times(&found);
                 followed.state.set_times(FOLLOWED, first, last);
                 followed.state.roll(ROLL);
-                followed.set_position(&reading.revision, Origin::all(&found));
+                followed.set_position(&reading.revision, Coverage::all(&found));
                 self.measure_memory(&followed.state, bytes);
                 Ok(())
             }
@@ -531,7 +531,7 @@ impl Followed {
             position: Position::default(),
             version: 0,
             target: Target::Unknown(Position::default()),
-            origins: BTreeMap::new(),
+            coverages: BTreeMap::new(),
             log: None,
         }
     }
@@ -542,7 +542,7 @@ impl Followed {
         self.position = Position::default();
         self.version += 1;
         // Where nothing was stored before either, nothing is lost.
-        if !std::mem::take(&mut self.origins).is_empty() {
+        if !std::mem::take(&mut self.coverages).is_empty() {
             self.begin_again();
         }
     }
@@ -550,27 +550,32 @@ impl Followed {
     /// All history has to be counted again, as far as the log went when it last said so.
     fn begin_again(&mut self) {
         self.target = match &self.log {
-            Some(log) => Target::of_stored(log, &self.position, &self.origins),
+            Some(log) => Target::of_stored(log, &self.position, &self.coverages),
             None => Target::Unknown(Position::default()),
         };
     }
 
     /// What is stored was loaded. `is_other`: it is another state than was loaded before.
-    fn load(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>, is_other: bool) {
+    fn load(
+        &mut self,
+        revision: &StoredRevision,
+        coverages: BTreeMap<u32, Coverage>,
+        is_other: bool,
+    ) {
         // A store that went back may have held a partition that it does not hold now.
-        let is_less = self.origins.keys().any(|partition| !origins.contains_key(partition));
-        let had_some = !self.origins.is_empty();
-        self.set_position(revision, origins);
-        self.target.load(&self.position, &self.origins);
+        let is_less = self.coverages.keys().any(|partition| !coverages.contains_key(partition));
+        let had_some = !self.coverages.is_empty();
+        self.set_position(revision, coverages);
+        self.target.load(&self.position, &self.coverages);
         if had_some && (is_other || is_less) {
             self.begin_again();
         }
     }
 
-    fn set_position(&mut self, revision: &StoredRevision, origins: BTreeMap<u32, Origin>) {
+    fn set_position(&mut self, revision: &StoredRevision, coverages: BTreeMap<u32, Coverage>) {
         let position = Position(counted_partitions(revision).collect());
-        self.version += u64::from(self.position != position || self.origins != origins);
-        (self.position, self.origins) = (position, origins);
+        self.version += u64::from(self.position != position || self.coverages != coverages);
+        (self.position, self.coverages) = (position, coverages);
         self.target.reach(&self.position);
     }
 }

@@ -175,15 +175,15 @@ fn a_store_that_went_back_may_lack_a_partition() {
             .map(|(partition, next)| (partition, StoredProgress { next, bytes: Vec::new() }))
             .collect(),
     };
-    let origins = |position: &str| {
-        at(position).0.into_keys().map(|partition| (partition, Origin::default())).collect()
+    let coverages = |position: &str| {
+        at(position).0.into_keys().map(|partition| (partition, Coverage::default())).collect()
     };
     for (position, target) in [
         ("0:20,1:30", Target::Reached),
         ("0:10,1:30", Target::Reached),
         ("0:10", Target::End(at("1:30"))),
     ] {
-        followed.load(&revision(position), origins(position), false);
+        followed.load(&revision(position), coverages(position), false);
         assert_eq!(followed.target, target, "{position}");
     }
 }

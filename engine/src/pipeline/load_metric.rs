@@ -7,8 +7,8 @@
 //! ([`MemoryShare::piece_bytes`]) or one bucket. What is loaded says how much of its history is
 //! ahead of a metric; where nothing is stored, all that the log holds.
 
+use super::coverage::Coverage;
 use super::memory_share::{MemoryShare, SELDOM};
-use super::origin::Origin;
 use super::read_pieces::{Fold, read_pieces};
 use super::stored::{check_updates, counted_partitions, decode_progress, recorded_times};
 use super::target::Target;
@@ -126,7 +126,7 @@ impl Load<'_> {
                 counted.state.set_times(self.metric, first, last);
                 let progress = &mut counted.metrics[self.metric.0];
                 progress.position.0 = counted_partitions(stored).collect();
-                progress.origins = Origin::all(&found);
+                progress.coverages = Coverage::all(&found);
             }
         }
         let progress = &mut counted.metrics[self.metric.0];
@@ -135,7 +135,7 @@ impl Load<'_> {
             if progress.position.0.is_empty() && !progress.target.is_unknown() {
                 progress.target = Target::Unknown(Position::default());
             }
-            progress.target.load(&progress.position, &progress.origins);
+            progress.target.load(&progress.position, &progress.coverages);
         }
         self.is_half = false;
         Ok(())

@@ -10,7 +10,7 @@
 //!   with `containment`, `metric_batch`, `panicking_records`, `cell_limits`, `dead_letter_buffer`
 //!   and `publish_events`. What it may commit: `ledger`, with `pending` and `stop_reasons`. Who
 //!   commits and compacts: `executor`. Where the source reads: `steering`.
-//! * Reading the store: `read_pieces`, `load_metric`, `stored`, `origin`.
+//! * Reading the store: `read_pieces`, `load_metric`, `stored`, `coverage`.
 //! * Readers: `view`, `follower`, `watch`; whether they see all of history: `target`. Beside
 //!   counting: `judged_tail`, with `relay` and `replay`.
 //! * For all: `memory_share`, `call_marks`, `fatal`.
@@ -20,6 +20,7 @@ mod call_marks;
 mod cell_limits;
 mod command;
 mod containment;
+mod coverage;
 mod dead_letter_buffer;
 mod executor;
 mod fatal;
@@ -32,7 +33,6 @@ mod load_metric;
 mod members;
 mod memory_share;
 mod metric_batch;
-mod origin;
 mod panicking_records;
 mod pending;
 mod publish_events;
@@ -50,6 +50,7 @@ mod watch;
 
 pub use call_marks::{CallMark, CallMarks, EndCause, MarkedCall, UnreturnedCall};
 pub use command::{Command, Left};
+pub use coverage::Coverage;
 pub use executor::{Shrink, Shrunk};
 pub use fatal::{Fatal, Thread, guard};
 pub use follower::{FOLLOWED, Followed, Follower, Followers, Refreshed};
@@ -57,7 +58,6 @@ pub use lane::LaneParts;
 pub use lane_status::{FirstBounds, LaneStatus, LaneTotals, StatusSnapshot};
 pub use members::{LaneMetric, LaneRole};
 pub use memory_share::MemoryShare;
-pub use origin::Origin;
 pub use relay::{Relay, RelayParts, relay};
 pub use replay::{ReplayParts, ReplayPermit, replay_feed};
 pub use stored::counted_partitions;

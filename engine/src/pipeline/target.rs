@@ -2,12 +2,12 @@
 //!
 //! Before, its numbers are exact for their position and lack history, so that whoever asks is told.
 //! The history of a partition is what the log holds of it when counting begins there; until all of
-//! it is stored, what is stored says where it ends ([`Origin::history_to`]). A metric that is
+//! it is stored, what is stored says where it ends ([`Coverage::history_to`]). A metric that is
 //! loaded has the rest of that ahead of it, all that the log holds of partitions of which nothing
 //! is stored, and at a start what others have counted. One that is counted in a lane of its own has
 //! its history when it joins the others. Nothing here says why a metric does not get there.
 
-use super::origin::Origin;
+use super::coverage::Coverage;
 use crate::event::Position;
 use crate::log::Bounds;
 use crate::progress::{self, History};
@@ -61,9 +61,9 @@ impl LogEnds {
     }
 
     /// The ends of partitions of which nothing is stored.
-    fn unstored(&self, origins: &BTreeMap<u32, Origin>) -> Position {
+    fn unstored(&self, coverages: &BTreeMap<u32, Coverage>) -> Position {
         let ends = self.uncounted.0.iter();
-        let ends = ends.filter(|(partition, _)| !origins.contains_key(*partition));
+        let ends = ends.filter(|(partition, _)| !coverages.contains_key(*partition));
         Position(ends.map(|(partition, end)| (*partition, *end)).collect())
     }
 }
@@ -80,9 +80,9 @@ impl Target {
     pub(super) fn of_stored(
         log: &LogEnds,
         position: &Position,
-        origins: &BTreeMap<u32, Origin>,
+        coverages: &BTreeMap<u32, Coverage>,
     ) -> Target {
-        let ends = [Origin::history_ends(origins), log.unstored(origins)];
+        let ends = [Coverage::history_ends(coverages), log.unstored(coverages)];
         Target::end(Position::furthest(ends.into_iter()), position)
     }
 
@@ -113,30 +113,31 @@ impl Target {
     /// What is stored was loaded, up to `position`: the rest of its history lies ahead. Where that
     /// is all of what was begun, the log need not answer first: it may be away for long. Of a part
     /// of history it is unknown which partitions were never counted.
-    pub(super) fn load(&mut self, position: &Position, origins: &BTreeMap<u32, Origin>) {
-        let ends = Origin::history_ends(origins);
+    pub(super) fn load(&mut self, position: &Position, coverages: &BTreeMap<u32, Coverage>) {
+        let ends = Coverage::history_ends(coverages);
         let before = match &*self {
             Target::Others(_) => return,
-            Target::Unknown(_) if origins.is_empty() || !ends.0.is_empty() => return,
+            Target::Unknown(_) if coverages.is_empty() || !ends.0.is_empty() => return,
             Target::Unknown(least) => Some(least.clone()),
             Target::Reached | Target::End(_) => self.to_end().cloned(),
         };
         *self = Target::end(Position::furthest(before.into_iter().chain([ends])), position);
     }
 
-    /// What becomes of it where the log holds this; `None`: it stays as it is. `origins`: what is
+    /// What becomes of it where the log holds this; `None`: it stays as it is. `coverages`: what is
     /// stored, if that was just loaded. That may be newer than what the log says here, and what the
     /// log says the next time is newer: only then anything is known to be cut off.
     pub(super) fn bounded(
         &self,
         log: &LogEnds,
         position: &Position,
-        origins: &BTreeMap<u32, Origin>,
+        coverages: &BTreeMap<u32, Coverage>,
     ) -> Option<Target> {
         let end = match self {
             Target::Reached | Target::Others(_) => return None,
             Target::Unknown(least) => {
-                let ends = [least.clone(), Origin::history_ends(origins), log.unstored(origins)];
+                let ends =
+                    [least.clone(), Coverage::history_ends(coverages), log.unstored(coverages)];
                 Position::furthest(ends.into_iter())
             }
             Target::End(end) => log.within(end),
@@ -147,21 +148,25 @@ impl Target {
 
     /// The part of the way that `position` has completed, 0…1; `None`: history is complete.
     #[must_use]
-    pub fn completed(&self, position: &Position, origins: &BTreeMap<u32, Origin>) -> Option<f64> {
+    pub fn completed(
+        &self,
+        position: &Position,
+        coverages: &BTreeMap<u32, Coverage>,
+    ) -> Option<f64> {
         match self {
             Target::Reached => None,
             Target::Unknown(_) => Some(0.0),
             Target::End(target) | Target::Others(target) => {
-                Some(completed(position, target, origins))
+                Some(completed(position, target, coverages))
             }
         }
     }
 }
 
-fn completed(position: &Position, target: &Position, origins: &BTreeMap<u32, Origin>) -> f64 {
+fn completed(position: &Position, target: &Position, coverages: &BTreeMap<u32, Coverage>) -> f64 {
     let (mut counted, mut all) = (0, 0);
     for (partition, end) in &target.0 {
-        let start = origins.get(partition).map_or(0, |origin| origin.start).min(*end);
+        let start = coverages.get(partition).map_or(0, |coverage| coverage.start).min(*end);
         all += end - start;
         counted += position.0.get(partition).copied().unwrap_or(0).clamp(start, *end) - start;
     }
@@ -178,10 +183,12 @@ mod tests {
     }
 
     /// What is stored of partitions: where history ends in each, 0 if all of it is stored.
-    fn stored(ends: &str) -> BTreeMap<u32, Origin> {
-        let origin =
-            |end: u64| Origin { history_to: Some(end).filter(|end| *end > 0), ..Origin::default() };
-        at(ends).0.into_iter().map(|(partition, end)| (partition, origin(end))).collect()
+    fn stored(ends: &str) -> BTreeMap<u32, Coverage> {
+        let coverage = |end: u64| Coverage {
+            history_to: Some(end).filter(|end| *end > 0),
+            ..Coverage::default()
+        };
+        at(ends).0.into_iter().map(|(partition, end)| (partition, coverage(end))).collect()
     }
 
     fn unknown() -> Target {
@@ -265,8 +272,8 @@ mod tests {
 
     #[test]
     fn the_part_of_the_way_is_measured_from_where_counting_began() {
-        let origins = BTreeMap::from([(0, Origin::at(100))]);
-        let done = |target: &Target, position: &str| target.completed(&at(position), &origins);
+        let coverages = BTreeMap::from([(0, Coverage::at(100))]);
+        let done = |target: &Target, position: &str| target.completed(&at(position), &coverages);
         for target in [Target::End(at("0:300")), Target::Others(at("0:300"))] {
             assert_eq!(done(&target, "0:150"), Some(0.25));
             assert_eq!(done(&target, ""), Some(0.0));

@@ -5,7 +5,7 @@
 //! it to take a moment of a metric, which they then read without it. No code of a plugin runs while
 //! it is held.
 
-use super::origin::Origin;
+use super::coverage::Coverage;
 use super::target::{LogEnds, Target};
 use crate::clock::{Clock, wall_ms};
 use crate::event::{EventBatch, Position};
@@ -64,7 +64,7 @@ pub struct MetricProgress {
     /// When it entered its present state, Unix milliseconds.
     pub since: i64,
     /// Per partition where counting began, and what it missed.
-    pub origins: BTreeMap<u32, Origin>,
+    pub coverages: BTreeMap<u32, Coverage>,
     /// What is stored is not loaded, or not loaded again after its state in memory was discarded.
     pub in_doubt: bool,
 }
@@ -75,7 +75,7 @@ impl Counted {
         self.state.clear(metric);
         let progress = &mut self.metrics[metric.0];
         progress.position.0.clear();
-        progress.origins.clear();
+        progress.coverages.clear();
         progress.in_doubt = true;
         progress.version += 1;
     }
@@ -98,10 +98,10 @@ impl MetricProgress {
 
     /// Records that a partition is counted from `from` up to `to`; a jump is a gap.
     pub(super) fn advance(&mut self, partition: u32, from: u64, to: u64) {
-        let origin = self.origins.entry(partition).or_insert_with(|| Origin::at(from));
-        let before = self.position.0.insert(partition, to).unwrap_or(origin.start);
+        let coverage = self.coverages.entry(partition).or_insert_with(|| Coverage::at(from));
+        let before = self.position.0.insert(partition, to).unwrap_or(coverage.start);
         if before < from {
-            origin.add_gap(Span { from: before, to: from });
+            coverage.add_gap(Span { from: before, to: from });
         }
         if self.target.reach(&self.position) {
             self.since = wall_ms();
@@ -136,16 +136,16 @@ impl MetricProgress {
     /// Sets how many events of a partition, before the position, are in no cell because the
     /// metric's own code fails on them.
     pub(super) fn set_failed(&mut self, partition: u32, failed: u64) {
-        if let Some(origin) = self.origins.get_mut(&partition) {
-            origin.failed = failed;
+        if let Some(coverage) = self.coverages.get_mut(&partition) {
+            coverage.failed = failed;
         }
     }
 
     /// Sets where the history of partitions ends, as it is stored.
     pub(super) fn set_history(&mut self, stored: &[(u32, Progress)]) {
         for (partition, progress) in stored {
-            if let Some(origin) = self.origins.get_mut(partition) {
-                origin.history_to = progress.history_to;
+            if let Some(coverage) = self.coverages.get_mut(partition) {
+                coverage.history_to = progress.history_to;
             }
         }
     }
@@ -260,7 +260,7 @@ impl View {
         let mut counted = self.write();
         let progress = &mut counted.metrics[metric.0];
         let missing = |partition: &u32| {
-            let start = progress.origins.get(partition).map_or(0, |origin| origin.start);
+            let start = progress.coverages.get(partition).map_or(0, |coverage| coverage.start);
             let at = progress.position.0.get(partition).copied().unwrap_or(start);
             ahead.0.get(partition).copied().unwrap_or(0).saturating_sub(at)
         };
@@ -303,7 +303,7 @@ impl View {
         let log = log();
         let mut counted = self.write();
         let progress = &mut counted.metrics[metric.0];
-        let bounded = progress.target.bounded(&log, &progress.position, &progress.origins);
+        let bounded = progress.target.bounded(&log, &progress.position, &progress.coverages);
         let Some(target) = bounded else { return };
         if target == Target::Reached {
             progress.since = wall_ms();

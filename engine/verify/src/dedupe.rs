@@ -1,5 +1,5 @@
-//! Which event ids stood within the last offsets of a partition, and of which records copies did. A
-//! plain map and the order in which its entries fall out.
+//! Which event ids, and origins of copies, stood within the last offsets of a partition. A plain map
+//! and the order in which its entries fall out.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -17,10 +17,10 @@ impl Window {
         Window { width, last: HashMap::new(), order: VecDeque::new() }
     }
 
-    /// Whether an event repeats one before it: by its own id, or as a copy of the same record.
-    pub(super) fn repeats(&mut self, offset: u64, id: Option<&str>, copy_of: Option<&str>) -> bool {
+    /// Whether an event repeats one before it: by its own id, or as a copy of the same origin.
+    pub(super) fn repeats(&mut self, offset: u64, id: Option<&str>, origin: Option<&str>) -> bool {
         // Ids have no control characters. Both stand there from now on, whichever was known.
-        let by_origin = copy_of.is_some_and(|of| self.seen(offset, &format!("\u{1}{of}")));
+        let by_origin = origin.is_some_and(|place| self.seen(offset, &format!("\u{1}{place}")));
         id.is_some_and(|id| self.seen(offset, id)) || by_origin
     }
 

@@ -172,13 +172,13 @@ async fn recount(
                 read.refused += u64::from(counts);
                 return Ok(());
             };
-            let (id, copy_of) = (event.event_id.as_deref(), record.copy_of.as_ref());
-            if window.repeats(offset, id, copy_of.map(|(origin, _)| origin.as_str())) {
+            let (id, origin) = (event.event_id.as_deref(), record.origin.as_ref());
+            if window.repeats(offset, id, origin.map(|origin| origin.place.as_str())) {
                 read.duplicates += u64::from(counts);
                 return Ok(());
             }
             read.events += u64::from(counts);
-            let identified = id.is_some() || copy_of.is_some();
+            let identified = id.is_some() || origin.is_some();
             let known = !identified || offset.saturating_sub(judge.window) >= first;
             for metric in metrics.iter_mut().filter(|metric| metric.counts(partition, offset)) {
                 let certain = known || metric.whole;

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tally_config::EventsConfig;
 use tally_decode::{Decoder, DedupeWindow};
-use tally_event::{EventBatch, Record as TheirRecord, ReplayOf};
+use tally_event::{EventBatch, Record as TheirRecord, RecordOrigin};
 
 /// 2024-01-01T00:00:00Z.
 const NOW: i64 = 1_704_067_200_000;
@@ -264,25 +264,25 @@ fn both_count_the_same_of_records_that_repeat_others() {
                 };
                 let of = random.random_range(0..5);
                 // One whose record came before what its event says is refused by both.
-                let copy_of = (of < 3).then(|| (format!("t/0/{of}"), NOW - of * 4_000_000));
-                (offset, event, copy_of)
+                let origin = (of < 3).then(|| (format!("t/0/{of}"), NOW - of * 4_000_000));
+                (offset, event, origin)
             })
             .collect();
 
         let mut own = crate::dedupe::Window::new(window);
         let mut theirs = Vec::new();
         let mut ours: Vec<u64> = Vec::new();
-        for (offset, event, copy_of) in &records {
-            let replayed =
-                copy_of.as_ref().map(|(origin, time)| ReplayOf { origin, timestamp_ms: *time });
+        for (offset, event, origin) in &records {
+            let origin =
+                origin.as_ref().map(|(place, time)| RecordOrigin { place, timestamp_ms: *time });
             let record = TheirRecord::new(*offset, NOW, Some(event.as_bytes()));
-            let record = TheirRecord { replayed, ..record };
+            let record = TheirRecord { origin, ..record };
             let Some(found) = judge.event(Some(event.as_bytes()), record.event_ms()) else {
                 theirs.push(record);
                 continue;
             };
-            let origin = copy_of.as_ref().map(|(origin, _)| origin.as_str());
-            if own.repeats(*offset, found.event_id.as_deref(), origin) {
+            let place = origin.map(|origin| origin.place);
+            if own.repeats(*offset, found.event_id.as_deref(), place) {
                 repeated += 1;
             } else {
                 ours.push(*offset);

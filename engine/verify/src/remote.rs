@@ -94,14 +94,22 @@ pub(super) struct Record {
     pub(super) offset: u64,
     pub(super) timestamp: i64,
     pub(super) payload: Option<Vec<u8>>,
-    /// Of which record it is a copy, if it is one: where that was, and its timestamp.
-    pub(super) copy_of: Option<(String, i64)>,
+    /// Where it first was, if it is a copy.
+    pub(super) origin: Option<Origin>,
+}
+
+/// Where the record of a copy first was.
+pub(super) struct Origin {
+    /// `topic/partition/offset`.
+    pub(super) place: String,
+    /// Its timestamp there, Unix milliseconds.
+    pub(super) timestamp: i64,
 }
 
 impl Record {
     /// The timestamp by which its event is judged, and which the event has if it states none.
     pub(super) fn event_time(&self) -> i64 {
-        self.copy_of.as_ref().map_or(self.timestamp, |(_, time)| *time)
+        self.origin.as_ref().map_or(self.timestamp, |origin| origin.timestamp)
     }
 }
 
@@ -243,12 +251,12 @@ impl<'a, E: Engine> Remote<'a, E> {
                 let payload = payload.map(|payload| STANDARD.decode(payload)).transpose();
                 let payload =
                     payload.map_err(|fault| format!("a record is not base64: {fault}"))?;
-                let copy_of = match (origin, origin_time) {
-                    (Some(origin), Some(time)) => Some((origin, time)),
+                let origin = match (origin, origin_time) {
+                    (Some(place), Some(timestamp)) => Some(Origin { place, timestamp }),
                     (None, None) => None,
-                    _ => return Err(format!("record {offset} says half of what it is a copy of")),
+                    _ => return Err(format!("record {offset} states half of its origin")),
                 };
-                each(Record { offset, timestamp, payload, copy_of })
+                each(Record { offset, timestamp, payload, origin })
             }
             LogLine::End { end } => {
                 ended = Some(end);

@@ -4,13 +4,13 @@
 //! The messages are written by hand in `asyncapi.json` and compared with those that are sent by
 //! tests. Added at run time is what plugins say: the results that updates have, and the params that
 //! subscriptions take. The schemas are of draft 07, which AsyncAPI has unless it is told otherwise.
-//! At most [`MOST`] bytes, as of `openapi`.
+//! At most [`MOST`] bytes, as `document_draft` has it.
 
 use super::App;
+use super::document_draft::{DocumentDraft, DocumentPart, extend, written_bytes};
 use super::documents::{DescribedMetric, MOST};
 use super::openapi::paths::{params_schema, takes_none};
 use super::openapi::schemas::{SchemaComponents, SchemaDialect, reference, result_name};
-use super::openapi::{NAMES, extend, name_others};
 use super::problem::Problem;
 use axum::extract::State;
 use axum::response::Response;
@@ -42,51 +42,51 @@ pub(crate) fn text(metrics: &[DescribedMetric]) -> String {
 }
 
 fn text_within(metrics: &[DescribedMetric], most: usize) -> String {
-    let mut document: Value = serde_json::from_str(BASE).expect("the base document is JSON");
-    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
-    let mut left = most.saturating_sub(BASE.len() + NAMES);
-    let (mut told, mut others) = (Vec::new(), Vec::new());
-    let mut schemas = Map::new();
-    for metric in metrics {
-        let of_metric = schemas_of(&document, metric);
-        // Values always serialise.
-        let bytes = serde_json::to_string(&of_metric).map_or(0, |text| text.len());
-        match left.checked_sub(bytes + REFERENCES) {
-            Some(rest) => {
-                left = rest;
-                told.push(metric.name.as_str());
-                schemas.extend(of_metric);
-            }
-            None => others.push(metric.name.as_str()),
-        }
+    let draft = DocumentDraft::new(BASE, metrics, most, MetricMessages::new);
+    let DocumentDraft { mut document, parts, has_others } = draft;
+    if !parts.is_empty() {
+        let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+        add_choices(&mut document, &names, has_others);
     }
-    if !told.is_empty() {
-        add_choices(&mut document, &told, !others.is_empty());
+    for part in parts {
+        extend(&mut document, "/components/schemas", part.schemas);
     }
-    if !others.is_empty() {
-        name_others(&mut document, &others);
-    }
-    extend(&mut document, "/components/schemas", schemas);
     document.to_string()
+}
+
+/// What the document says of one metric.
+struct MetricMessages {
+    name: String,
+    schemas: Map<String, Value>,
+}
+
+impl DocumentPart for MetricMessages {
+    fn bytes(&self) -> usize {
+        written_bytes(&self.schemas) + REFERENCES
+    }
+}
+
+impl MetricMessages {
+    /// Its results, params and subscription, made from the base document.
+    fn new(base: &Value, metric: &DescribedMetric) -> MetricMessages {
+        let mut components = SchemaComponents::new(SchemaDialect::Draft07);
+        components.add_metric(metric);
+        let is_optional = takes_none(&metric.description.params_schema);
+        let mut subscribe = base["components"]["schemas"][SUBSCRIBE].clone();
+        subscribe["properties"]["metric"] = json!({"type": "string", "const": metric.name});
+        subscribe["properties"]["params"] = params_schema(&metric.name, is_optional);
+        if let Some(required) = subscribe["required"].as_array_mut().filter(|_| !is_optional) {
+            required.push("params".into());
+        }
+        let mut schemas = components.schemas;
+        schemas.insert(subscribe_name(&metric.name), subscribe);
+        MetricMessages { name: metric.name.clone(), schemas }
+    }
 }
 
 /// The component of a subscription to a metric.
 fn subscribe_name(metric: &str) -> String {
     format!("metric.{metric}.{SUBSCRIBE}")
-}
-
-fn schemas_of(base: &Value, metric: &DescribedMetric) -> Map<String, Value> {
-    let mut components = SchemaComponents::new(SchemaDialect::Draft07);
-    components.add_metric(metric);
-    let is_optional = takes_none(&metric.description.params_schema);
-    let mut subscribe = base["components"]["schemas"][SUBSCRIBE].clone();
-    subscribe["properties"]["metric"] = json!({"type": "string", "const": metric.name});
-    subscribe["properties"]["params"] = params_schema(&metric.name, is_optional);
-    if let Some(required) = subscribe["required"].as_array_mut().filter(|_| !is_optional) {
-        required.push("params".into());
-    }
-    components.schemas.insert(subscribe_name(&metric.name), subscribe);
-    components.schemas
 }
 
 /// A result is one of a metric that is described; without the others that is all that there may be.
@@ -115,6 +115,7 @@ fn add_choices(document: &mut Value, told: &[&str], has_others: bool) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
+    use crate::http::document_draft::NAMES;
     use crate::http::documents::tests::metric;
 
     fn made(metrics: &[DescribedMetric], most: usize) -> Value {

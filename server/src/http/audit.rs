@@ -27,7 +27,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_engine::engine::{DumpCell, DumpPane, LogRecord, Origin, StateDump};
+use tally_engine::engine::{Coverage, DumpCell, DumpPane, LogRecord, StateDump};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -216,18 +216,18 @@ fn write_records(records: Records, out: &mut Lines) -> Option<()> {
     out.line(&json!({"end": count}))
 }
 
-/// A copy of an earlier record says of which, and that record's timestamp.
+/// A copy states its origin: the place that its record first had, and its timestamp there.
 fn record_json(record: LogRecord) -> Value {
-    let LogRecord { offset, timestamp_ms, payload, original } = record;
+    let LogRecord { offset, timestamp_ms, payload, origin } = record;
     let payload = payload.map(|payload| STANDARD.encode(payload));
-    match original {
+    match origin {
         None => json!({"offset": offset, "timestamp": timestamp_ms, "payload": payload}),
-        Some(of) => json!({
+        Some(origin) => json!({
             "offset": offset,
             "timestamp": timestamp_ms,
             "payload": payload,
-            "origin": of.place,
-            "origin_time": of.timestamp_ms,
+            "origin": origin.place,
+            "origin_time": origin.timestamp_ms,
         }),
     }
 }
@@ -247,12 +247,12 @@ fn pane_json(DumpPane { length, start }: DumpPane) -> Value {
 }
 
 fn write_state(metric: &str, dump: &StateDump, out: &mut Lines) -> Option<()> {
-    let origin = |(partition, origin): (&u32, &Origin)| {
-        let gaps: Vec<Value> = origin.gaps.iter().map(|gap| json!([gap.from, gap.to])).collect();
-        let next = dump.position.0.get(partition).copied().unwrap_or(origin.start);
-        json!({"partition": partition, "start": origin.start, "next": next, "gaps": gaps, "lost_before": origin.lost_before, "failed": origin.failed})
+    let coverage = |(partition, coverage): (&u32, &Coverage)| {
+        let gaps: Vec<Value> = coverage.gaps.iter().map(|gap| json!([gap.from, gap.to])).collect();
+        let next = dump.position.0.get(partition).copied().unwrap_or(coverage.start);
+        json!({"partition": partition, "start": coverage.start, "next": next, "gaps": gaps, "lost_before": coverage.lost_before, "failed": coverage.failed})
     };
-    let partitions: Vec<Value> = dump.origins.iter().map(origin).collect();
+    let partitions: Vec<Value> = dump.coverages.iter().map(coverage).collect();
     let (tables, properties, held) =
         (&dump.tables, &dump.properties, dump.held().collect::<Vec<_>>());
     let header = json!({"metric": metric, "partitions": partitions, "tables": tables, "properties": properties, "held": held, "reads_otherwise": dump.reads_otherwise});

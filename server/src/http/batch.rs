@@ -8,18 +8,17 @@
 
 use super::codes::Code;
 use super::complete_answer::{COPIES, CompleteAnswer, LARGE, panic_problem, sent, take};
-use super::json_members::{self, Members};
-use super::metric_request::{self, MetricRequest, invalid_json, key_fault};
+use super::metric_request::{self, MetricRequest};
 use super::metrics::{SHORT, acquire_slot, in_slot, stopping};
 use super::problem::Problem;
+use super::request_object::{RequestObject, key_fault};
 use super::wait_for_position::WaitOutcome;
-use super::{App, request_body};
+use super::{App, json_members, request_body};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -43,9 +42,7 @@ pub(crate) async fn answer(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    request_body::media_type(&parts.headers, &["application/json"])?;
-    let limit = app.limits.body;
-    let body = request_body::read(&parts.headers, body, request_body::ORDINARY, limit).await?;
+    let body = request_body::json(&parts.headers, body, app.limits.body).await?;
     let started = Instant::now();
     let queries = read(&app, body).await?;
     wait_for_positions(&app, &queries).await?;
@@ -86,13 +83,9 @@ async fn read(app: &App, body: Bytes) -> Result<ReadQueries, Problem> {
 }
 
 fn parse(body: &[u8]) -> Result<ReadQueries, Problem> {
-    let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
-    let Some(Members(members)) = json_members::members(whole) else {
-        return Err(metric_request::not_an_object());
-    };
-    let mut faults = metric_request::check_keys(&members, &[QUERIES]);
-    let given = members.iter().find(|(key, _)| key == QUERIES);
-    let fault = match given.map(|(_, value)| json_members::elements(value)) {
+    let object = RequestObject::parse(body)?;
+    let mut faults = object.key_faults(&[QUERIES]);
+    let fault = match object.get(QUERIES).map(json_members::elements) {
         None => "is missing".to_owned(),
         Some(None) => "is not an array".to_owned(),
         Some(Some(queries)) if queries.is_empty() || queries.len() > MOST => {

@@ -5,9 +5,9 @@ use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated,
-    EventPage, FeedFilter, FeedListener, FoundRecord, ListenRefused, LiveQuestion, LogError,
-    LogRecord, MetricInfo, Order, OrderError, PageRequest, Question, ReadLogError, Refusals,
-    Rejected, ReplayCounts, ReplayFault, ReplayTurns, Revision, StateDump, StoredMetric,
+    EventPage, FeedFilter, FeedListener, FoundRecord, LetterReplayCounts, LetterReplayFault,
+    ListenRefused, LiveQuestion, LogError, LogRecord, MetricInfo, Order, OrderError, PageRequest,
+    Question, ReadLogError, Refusals, Rejected, ReplayTurns, Revision, StateDump, StoredMetric,
     StoredRows, WatchRequest,
 };
 use tally_engine::event::Position;
@@ -72,8 +72,9 @@ pub trait EngineApi: Send + Sync + 'static {
     /// events now and no longer in the log to the log. Blocks.
     ///
     /// # Errors
-    /// [`ReplayFault`].
-    fn replay_letters(&self, reason: Option<&str>) -> Result<ReplayCounts, ReplayFault>;
+    /// [`LetterReplayFault`].
+    fn replay_letters(&self, reason: Option<&str>)
+    -> Result<LetterReplayCounts, LetterReplayFault>;
 
     /// Validates events and writes the valid ones to the log. Blocks.
     ///
@@ -205,7 +206,10 @@ impl EngineApi for Engine {
         Engine::dead_letters(self, limit, reason)
     }
 
-    fn replay_letters(&self, reason: Option<&str>) -> Result<ReplayCounts, ReplayFault> {
+    fn replay_letters(
+        &self,
+        reason: Option<&str>,
+    ) -> Result<LetterReplayCounts, LetterReplayFault> {
         Engine::replay_letters(self, reason)
     }
 

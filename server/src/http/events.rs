@@ -7,8 +7,8 @@
 //! a blocking thread; the answer lists a bounded number of rejected events.
 
 use super::codes::Code;
-use super::metric_request::invalid_json;
 use super::problem::Problem;
+use super::request_object::invalid_json;
 use super::{App, json_members, request_body};
 use crate::text;
 use axum::extract::{Request, State};
@@ -53,7 +53,7 @@ pub(crate) async fn append(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let kind = request_body::media_type(&parts.headers, &["application/json", NDJSON])?;
+    let kind = request_body::media_type(&parts.headers, &[request_body::JSON, NDJSON])?;
     let body =
         request_body::read(&parts.headers, body, request_body::EVENTS, app.limits.body).await?;
     if body.len() <= SHORT {

@@ -164,8 +164,8 @@ impl RecordReply {
     fn of(partition: u32, found: JudgedRecord) -> RecordReply {
         let JudgedRecord { record, topic, verdict } = found;
         let length = record.payload.as_ref().map_or(0, Vec::len);
-        let of = record.original;
-        let origin_timestamp = of.as_ref().map(|of| to_text(of.timestamp_ms));
+        let origin = record.origin;
+        let origin_timestamp = origin.as_ref().map(|origin| to_text(origin.timestamp_ms));
         let (text, bytes_base64) = match record.payload.map(String::from_utf8) {
             None => (None, None),
             Some(Ok(text)) => (Some(text), None),
@@ -177,7 +177,7 @@ impl RecordReply {
             position: format!("{partition}:{}", record.offset + 1),
             topic,
             timestamp: to_text(record.timestamp_ms),
-            origin: of.map(|of| of.place),
+            origin: origin.map(|origin| origin.place),
             origin_timestamp,
             length,
             text,

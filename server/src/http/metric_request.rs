@@ -1,16 +1,13 @@
 //! The body of `POST /api/metrics`: read strictly, every fault named at once.
 //!
-//! Judges the shape of the request only; the engine judges whether the params suit the metric. Work
-//! grows with the body's length alone, and of many unknown keys only the first are named.
+//! Judges the shape of the request only; the engine judges whether the params suit the metric.
 
 use super::codes::Code;
-use super::json_members;
 use super::problem::Problem;
+use super::request_object::{RequestObject, invalid_json, json_value, key_fault};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::time::Duration;
 use tally_engine::engine::{Question, canonical_params};
 use tally_engine::event::Position;
@@ -24,9 +21,6 @@ const WAIT_MS: u64 = 5_000;
 
 /// The longest wait.
 const LONGEST_WAIT_MS: u64 = 30_000;
-
-/// Most unknown keys that are named; a body may contain any number of them.
-const UNKNOWN_KEYS: usize = 64;
 
 /// A request to evaluate a metric.
 #[derive(Clone, Debug)]
@@ -45,8 +39,7 @@ pub(crate) struct MetricRequest {
 /// 400 `invalid_json`; 422 `invalid_request` with a pointer for each fault; 422 `invalid_params` if
 /// the only fault is that `params` is not an object.
 pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
-    let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
-    parse_value(whole)
+    parse_value(json_value(body)?)
 }
 
 /// Reads a question that is a body, or a part of one.
@@ -54,11 +47,9 @@ pub(crate) fn parse(body: &[u8]) -> Result<MetricRequest, Problem> {
 /// # Errors
 /// As [`parse`].
 pub(crate) fn parse_value(whole: &RawValue) -> Result<MetricRequest, Problem> {
-    let Some(json_members::Members(members)) = json_members::members(whole) else {
-        return Err(not_an_object());
-    };
-    let mut faults = check_keys(&members, &KEYS);
-    let of = |name: &str| members.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
+    let object = RequestObject::of(whole)?;
+    let mut faults = object.key_faults(&KEYS);
+    let of = |name: &str| object.get(name);
 
     let name = match of("name") {
         None => Err("is missing".to_owned()),
@@ -159,42 +150,9 @@ impl MetricRequest {
     }
 }
 
-pub(crate) fn not_an_object() -> Problem {
-    Problem::fault(Code::InvalidRequest, "", "the body is not an object")
-}
-
-/// The faults of the keys: unknown, or given twice.
-pub(crate) fn check_keys(members: &[(Cow<'_, str>, &RawValue)], known: &[&str]) -> Vec<Fault> {
-    let mut faults: Vec<Fault> = Vec::new();
-    let (mut seen, mut unknown) = (HashSet::new(), 0);
-    for (key, _) in members {
-        let first = seen.insert(key.as_ref());
-        match (known.contains(&key.as_ref()), first) {
-            (false, true) if unknown < UNKNOWN_KEYS => {
-                unknown += 1;
-                let known = format!("unknown key; known keys: {}", known.join(", "));
-                faults.push(key_fault(key, known));
-            }
-            // One error per pointer.
-            (true, true) | (false, _) => {}
-            (true, false)
-                if faults
-                    .iter()
-                    .any(|fault| fault.pointer.strip_prefix('/') == Some(key.as_ref())) => {}
-            (true, false) => faults.push(key_fault(key, "is given twice".into())),
-        }
-    }
-    faults
-}
-
 fn check_params(params: &Value) -> Option<Fault> {
     (!params.is_object() && !params.is_null())
         .then(|| key_fault("params", "is not an object".into()))
-}
-
-/// 400 with the place.
-pub(crate) fn invalid_json(error: &serde_json::Error) -> Problem {
-    Problem::new(Code::InvalidJson, format!("the body is not JSON: {error}"))
 }
 
 fn parse_member<'a, T: Deserialize<'a>>(value: &'a RawValue, what: &str) -> Result<T, String> {
@@ -207,9 +165,4 @@ pub(crate) fn parse_natural(value: &RawValue) -> Option<u64> {
     text.parse()
         .ok()
         .or_else(|| u64::try_from(tally_plugin::property::integer(text.as_bytes())?).ok())
-}
-
-/// A fault at a top-level key; the pointer is escaped as RFC 6901 says.
-pub(crate) fn key_fault(key: &str, detail: String) -> Fault {
-    Fault { pointer: format!("/{}", key.replace('~', "~0").replace('/', "~1")), detail }
 }

@@ -97,8 +97,7 @@ pub(crate) async fn evaluate<B: Body<Data = Bytes> + Unpin>(
 where
     B::Error: Into<BoxError>,
 {
-    request_body::media_type(headers, &["application/json"])?;
-    let body = request_body::read(headers, body, request_body::ORDINARY, app.limits.body).await?;
+    let body = request_body::json(headers, body, app.limits.body).await?;
     if let Some(form) = RowForm::preferred(headers) {
         // Past the cache: what is kept there is JSON.
         let answer = Box::pin(answer_body(app, &body)).await?;

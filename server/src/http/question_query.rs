@@ -5,6 +5,7 @@
 use super::codes::Code;
 use super::metric_request::{self, MetricRequest};
 use super::problem::Problem;
+use super::request_object::key_fault;
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use tally_plugin::ask::Fault;
@@ -33,11 +34,11 @@ impl QuestionQuery {
             {
                 (true, false) | (false, true) => {}
                 (true, true) => {
-                    faults.push(metric_request::key_fault(key, "is given twice".into()));
+                    faults.push(key_fault(key, "is given twice".into()));
                 }
                 (false, false) => {
                     let known = format!("unknown key; known keys: {}", known.join(", "));
-                    faults.push(metric_request::key_fault(key, known));
+                    faults.push(key_fault(key, known));
                 }
             }
         }
@@ -51,7 +52,7 @@ impl QuestionQuery {
 
     /// Notes that the value of a key does not fit.
     pub(crate) fn fault(&mut self, key: &str, detail: &str) {
-        self.faults.push(metric_request::key_fault(key, detail.into()));
+        self.faults.push(key_fault(key, detail.into()));
     }
 
     /// Whether names are wanted beside ids.

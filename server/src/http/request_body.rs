@@ -10,8 +10,11 @@ use hyper::body::Body;
 use std::time::Duration;
 use tokio::time::timeout;
 
+/// The media type of JSON. A page of another origin cannot send it without a preflight.
+pub(crate) const JSON: &str = "application/json";
+
 /// Most bytes of a body, except of events.
-pub(crate) const ORDINARY: usize = 64 * 1024;
+const ORDINARY: usize = 64 * 1024;
 
 /// Most bytes of a body of events.
 pub(crate) const EVENTS: usize = 1024 * 1024;
@@ -21,6 +24,22 @@ const DRAINED: usize = 8 * 1024 * 1024;
 
 /// How long they are read.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// The bytes of a body that has to be JSON, and ordinary in size; it arrives within `limit`.
+///
+/// # Errors
+/// 415, 413, 408 or 400: another media type, too large, too slow, or broken off.
+pub(crate) async fn json<B: Body<Data = Bytes> + Unpin>(
+    headers: &HeaderMap,
+    body: B,
+    limit: Duration,
+) -> Result<Bytes, Problem>
+where
+    B::Error: Into<BoxError>,
+{
+    media_type(headers, &[JSON])?;
+    read(headers, body, ORDINARY, limit).await
+}
 
 /// The media type of the body, which must be one of `accepted`.
 pub(crate) fn media_type(

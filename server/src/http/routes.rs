@@ -5,8 +5,8 @@ use super::connection::Connection;
 use super::problem::Problem;
 use super::{
     App, answer_get, asyncapi, audit, batch, catalogue, dead_letters, docs, events, events_back,
-    health, mcp, metrics, middleware, openapi, problems, replay, sse_events, sse_metric, status,
-    stored, versions, ws,
+    health, letter_replay, mcp, metrics, middleware, openapi, problems, sse_events, sse_metric,
+    status, stored, versions, ws,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -112,7 +112,9 @@ pub(crate) const ROUTES: &[RouteInfo] = &[
     internal("/api/internal/partitions/{partition}/skip/{offset}", || post(versions::skip)),
     internal("/api/internal/clock/accept", || post(versions::accept_clock)),
     public("/api/dead-letters", &[("get", "listDeadLetters")], || get(dead_letters::list)),
-    public("/api/dead-letters/replay", &[("post", "replayDeadLetters")], || post(replay::replay)),
+    public("/api/dead-letters/replay", &[("post", "replayDeadLetters")], || {
+        post(letter_replay::replay)
+    }),
     public("/api/status", &[("get", "getStatus")], || get(status::show)),
     internal("/api/internal/events", || get(audit::events)),
     internal("/api/internal/log", || get(audit::log)),

@@ -134,8 +134,7 @@ pub(crate) async fn order(
     request: Request,
 ) -> Result<Response, Problem> {
     let unknown = |detail: &str| Problem::new(Code::NotFound, detail);
-    // A media type that a page of another origin cannot send without a preflight.
-    request_body::media_type(request.headers(), &["application/json"])?;
+    request_body::media_type(request.headers(), &[request_body::JSON])?;
     let Path((name, order)) = path.map_err(|_| unknown("the name is not UTF-8"))?;
     let order = match order.as_str() {
         "promote" => Order::Promote(name),
@@ -173,7 +172,7 @@ pub(crate) async fn skip(
     path: Result<Path<(u32, u64)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    request_body::media_type(request.headers(), &["application/json"])?;
+    request_body::media_type(request.headers(), &[request_body::JSON])?;
     let not_one =
         |_| Problem::new(Code::NotFound, "the partition and the offset must be whole numbers");
     let Path((partition, offset)) = path.map_err(not_one)?;
@@ -184,7 +183,7 @@ pub(crate) async fn accept_clock(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    request_body::media_type(request.headers(), &["application/json"])?;
+    request_body::media_type(request.headers(), &[request_body::JSON])?;
     execute(&app, Order::AcceptClock).await
 }
 

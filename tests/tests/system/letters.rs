@@ -113,6 +113,19 @@ fn counts(client: &Client, expected: u64) {
     });
 }
 
+/// Waits until no metric is loaded or counts history: it may have read records before the log
+/// dropped them, and their letters wait for it.
+fn all_have_their_history(client: &Client) {
+    until(client, "all metrics have their history", |client| {
+        let listing = get(client, "/api/metrics")?;
+        let metrics = listing["metrics"].as_array().ok_or_else(|| listing.to_string())?;
+        let is_behind = |metric: &Value| {
+            [&metric["state"], &metric["newer"]["state"]].contains(&&json!("backfilling"))
+        };
+        if metrics.iter().any(is_behind) { Err(listing.to_string()) } else { Ok(()) }
+    });
+}
+
 fn replayed(client: &Client, body: &str) -> Value {
     let answer = client.post(REPLAY, body.to_owned()).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -151,6 +164,7 @@ fn letters_whose_records_are_gone_are_counted_once() {
     home.write("metrics.toml", config("7d", LATER)).unwrap();
     let tally = home.start().unwrap();
     counts(&tally.client, 0);
+    all_have_their_history(&tally.client);
     let printed =
         home.succeed(&["dead-letters", "--replay", "--json", "--url", &tally.url()]).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), expected(VIEWS, 1, 0));
@@ -201,12 +215,14 @@ fn an_end_at_each_moment_of_a_replay_appends_nothing_twice() {
         let armed = format!("{moment}:1");
         let mut tally =
             home.with_env(&[("TALLY_FAILPOINT", armed.as_str())], |home| home.start().unwrap());
+        all_have_their_history(&tally.client);
         let cut_off = tally.client.post(REPLAY, body.clone());
         assert!(cut_off.is_err(), "{moment}: {cut_off:?}");
         tally.process.ended(LIMIT).unwrap();
         drop(tally);
         home.use_binary(binary().unwrap());
         let tally = home.start().unwrap();
+        all_have_their_history(&tally.client);
         let left = match moment {
             "replay.intended" => expected(letters, 0, 0),
             _ => expected(0, 0, letters),
@@ -233,6 +249,7 @@ fn what_was_counted_while_the_log_held_it_is_not_sent_again() {
     cut(&home, LATER);
     home.write("metrics.toml", config("7d", LATER)).unwrap();
     let tally = home.start().unwrap();
+    all_have_their_history(&tally.client);
     assert_eq!(replayed(&tally.client, "{}"), expected(0, 1, VIEWS), "they were counted");
     assert_eq!(views(&tally.client), VIEWS);
     tally.stop().unwrap();
@@ -302,6 +319,9 @@ fn two_engines_that_replay_the_same_at_once_over_kafka() {
     let armed = [("TALLY_FAILPOINT", "replay.intended:1:stop")];
     let first = one.with_env(&armed, |home| home.start().unwrap());
     let second = two.start().unwrap();
+    for tally in [&first, &second] {
+        all_have_their_history(&tally.client);
+    }
     let address = first.address;
     std::thread::scope(|scope| {
         let late = scope.spawn(move || replayed(&Client::new(address).unwrap(), "{}"));

@@ -2,10 +2,10 @@
 //! again.
 
 use super::{PATIENCE, Recorder, WAIT, World, all_bounds, bounds, close, ends, texts, until};
-use crate::{AppendOutcome, Log, LogError, LogRecord, ReplayRecord, Start, Tail};
+use crate::{AppendOutcome, Log, LogError, LogRecord, RecordCopy, Start, Tail};
 use std::collections::BTreeMap;
 use std::time::Instant;
-use tally_event::{Record, ReplayOf};
+use tally_event::{Record, RecordOrigin};
 use tally_progress::Position;
 use tally_system::clock::wall_ms;
 
@@ -16,7 +16,7 @@ pub(super) fn run(world: &mut dyn World) {
     says_which_log_it_is_and_what_it_holds(world);
     an_append_goes_where_its_key_belongs(world);
     what_is_too_large_is_refused_alone(world);
-    a_copy_says_of_what_it_is_one(world);
+    a_copy_states_its_origin(world);
     a_range_is_read_exactly(world);
     a_tail_shows_what_is_appended(world);
     starts_are_found_by_time(world);
@@ -94,19 +94,19 @@ fn what_is_too_large_is_refused_alone(world: &mut dyn World) {
     assert!(log.writing().is_ok(), "{:?}", log.writing());
 }
 
-fn a_copy_says_of_what_it_is_one(world: &mut dyn World) {
+fn a_copy_states_its_origin(world: &mut dyn World) {
     let (log, large) = (world.log(), vec![b'x'; TOO_LARGE]);
     let before = log.append(&[(b"1", b"before")], wall_ms()).expect("it is appended").position;
     let (partition, from) = before.0.into_iter().next().expect("what was written");
-    let of = |origin, timestamp_ms| ReplayOf { origin, timestamp_ms };
-    let copy = |payload, of| ReplayRecord { key: b"1", payload, of };
+    let origin = |place, timestamp_ms| RecordOrigin { place, timestamp_ms };
+    let copy = |payload, origin| RecordCopy { key: b"1", payload, origin };
     let copies = [
-        copy(&b"one"[..], of("shop.events/7/41", 1_700_000_000_000)),
-        copy(&large, of("shop.events/7/42", 0)),
-        copy(b"two", of("log/0/0", -1)),
+        copy(&b"one"[..], origin("shop.events/7/41", 1_700_000_000_000)),
+        copy(&large, origin("shop.events/7/42", 0)),
+        copy(b"two", origin("log/0/0", -1)),
     ];
     let now = wall_ms();
-    let outcome = log.append_replayed(&copies, now).expect("the others are appended");
+    let outcome = log.append_copies(&copies, now).expect("the others are appended");
     assert_eq!(outcome.too_large, [1]);
     assert_eq!(outcome.position, Position([(partition, from + 2)].into()), "where its key belongs");
     let after = log.append(&[(b"1", b"after")], wall_ms()).expect("it is appended").position;
@@ -116,16 +116,9 @@ fn a_copy_says_of_what_it_is_one(world: &mut dyn World) {
     let payload = |text: &[u8]| Some(text.to_vec());
     let expected = [payload(b"before"), payload(b"one"), payload(b"two"), payload(b"after")];
     assert_eq!(seen, (from - 1..).zip(&expected).collect::<Vec<_>>());
-    let replayed = |records: &[LogRecord]| -> Vec<Option<(String, i64)>> {
-        let of = |record: &LogRecord| {
-            let of = record.borrowed().replayed?;
-            Some((of.origin.to_owned(), of.timestamp_ms))
-        };
-        records.iter().map(of).collect()
-    };
-    let of = |origin: &str, timestamp_ms: i64| Some((origin.to_owned(), timestamp_ms));
-    let (one, two) = (of("shop.events/7/41", 1_700_000_000_000), of("log/0/0", -1));
-    assert_eq!(replayed(&found), [None, one, two, None]);
+    let origins: Vec<_> = found.iter().map(|record| record.borrowed().origin).collect();
+    let one = Some(origin("shop.events/7/41", 1_700_000_000_000));
+    assert_eq!(origins, [None, one, Some(origin("log/0/0", -1)), None]);
     for record in &found[1..3] {
         assert!((record.timestamp_ms - now).abs() < 600_000, "when it was appended: {record:?}");
     }

@@ -2,10 +2,10 @@
 //! commit runs, and find their result here. No I/O; `log` limits how much may wait.
 
 use super::error::SegmentLogError;
+use super::log::CopiedRecord;
 use super::value::{self, Writer};
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
-use tally_event::ReplayOf;
 
 /// A batch of records is closed at this size: what a reader must take at once.
 const BATCH: usize = 256 << 10;
@@ -47,14 +47,11 @@ impl Waiting {
     }
 
     /// The same of copies.
-    pub(super) fn push_copies(
-        &mut self,
-        partition: u32,
-        records: &[(&[u8], i64, ReplayOf<'_>)],
-    ) -> u64 {
-        for (payload, timestamp_ms, of) in records {
-            self.writer(partition).push_copy(payload, *timestamp_ms, *of);
-            self.bytes += copy_bytes(payload, *of);
+    pub(super) fn push_copies(&mut self, partition: u32, records: &[CopiedRecord<'_>]) -> u64 {
+        for record in records {
+            let CopiedRecord { payload, timestamp_ms, origin } = *record;
+            self.writer(partition).push_copy(payload, timestamp_ms, origin);
+            self.bytes += copy_bytes(record);
         }
         self.pushed(partition, records.len())
     }
@@ -77,6 +74,6 @@ impl Waiting {
 }
 
 /// Bytes that a copy takes.
-pub(super) fn copy_bytes(payload: &[u8], of: ReplayOf<'_>) -> usize {
-    payload.len() + value::PER_RECORD + value::PER_COPY + of.origin.len()
+pub(super) fn copy_bytes(copy: &CopiedRecord<'_>) -> usize {
+    copy.payload.len() + value::PER_RECORD + value::PER_COPY + copy.origin.place.len()
 }

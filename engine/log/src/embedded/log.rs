@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tally_config::{Durability, LogConfig, duration};
 use tally_database::{Database, Keyspace, Shape};
-use tally_event::ReplayOf;
+use tally_event::RecordOrigin;
 
 /// Bytes of records that wait for a commit; further callers wait for it.
 const PENDING: usize = 16 << 20;
@@ -27,8 +27,19 @@ const SEGMENT: (u64, u64) = (1 << 20, 256 << 20);
 /// Records (payload, timestamp in Unix milliseconds) for one partition.
 pub type Part<'a> = (u32, &'a [(&'a [u8], i64)]);
 
-/// The same of records that are copies of others, each with of which.
-pub type CopiedPart<'a> = (u32, &'a [(&'a [u8], i64, ReplayOf<'a>)]);
+/// The same of copies.
+pub type CopiedPart<'a> = (u32, &'a [CopiedRecord<'a>]);
+
+/// A copy that is to be appended to a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct CopiedRecord<'a> {
+    /// The bytes.
+    pub payload: &'a [u8],
+    /// Its own timestamp, Unix milliseconds.
+    pub timestamp_ms: i64,
+    /// Where the record first was.
+    pub origin: RecordOrigin<'a>,
+}
 
 /// The log. Shared by those who append and those who read.
 pub struct SegmentLog {
@@ -163,15 +174,15 @@ impl SegmentLog {
         })
     }
 
-    /// As [`SegmentLog::append_all`], records that are copies of others.
+    /// As [`SegmentLog::append_all`], copies.
     ///
     /// # Errors
     /// [`SegmentLogError`].
     pub fn append_copies(&self, parts: &[CopiedPart<'_>]) -> Result<Vec<u64>, SegmentLogError> {
         let mut bytes = 0;
         for (partition, records) in parts {
-            self.check(*partition, records.iter().map(|(payload, ..)| *payload))?;
-            bytes += records.iter().map(|(payload, _, of)| copy_bytes(payload, *of)).sum::<usize>();
+            self.check(*partition, records.iter().map(|copy| copy.payload))?;
+            bytes += records.iter().map(copy_bytes).sum::<usize>();
         }
         let partitions = parts.iter().map(|(partition, _)| *partition);
         self.commit_with(bytes, partitions, |waiting| {

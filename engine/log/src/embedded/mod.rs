@@ -16,14 +16,14 @@ mod tail;
 mod value;
 
 pub use error::SegmentLogError;
-pub use log::{CopiedPart, Part, SegmentLog};
+pub use log::{CopiedPart, CopiedRecord, Part, SegmentLog};
 pub use source::EmbeddedSource;
 pub use value::MAX_RECORD;
 
 use super::kind::LogKind;
 use super::{
-    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, ReplayRecord, Source, Survey,
-    Tail, Wanted,
+    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, RecordCopy, Source, Survey, Tail,
+    Wanted,
 };
 use reader::EmbeddedReader;
 use std::collections::BTreeMap;
@@ -31,7 +31,6 @@ use std::sync::Arc;
 use tail::EmbeddedTail;
 use tally_config::{LogConfig, SourceKind};
 use tally_database::Database;
-use tally_event::ReplayOf;
 use tally_progress::Position;
 
 pub(super) const KIND: LogKind = LogKind {
@@ -116,19 +115,20 @@ impl Log for EmbeddedLog {
         Ok(AppendOutcome { position, too_large })
     }
 
-    fn append_replayed(
+    fn append_copies(
         &self,
-        records: &[ReplayRecord<'_>],
+        records: &[RecordCopy<'_>],
         now_ms: i64,
     ) -> Result<AppendOutcome, AppendError> {
-        let mut parts: BTreeMap<u32, Vec<(&[u8], i64, ReplayOf<'_>)>> = BTreeMap::new();
+        let mut parts: BTreeMap<u32, Vec<CopiedRecord<'_>>> = BTreeMap::new();
         let mut too_large = Vec::new();
-        for (index, ReplayRecord { key, payload, of }) in records.iter().enumerate() {
+        for (index, copy) in records.iter().enumerate() {
+            let RecordCopy { key, payload, origin } = *copy;
             if payload.len() > MAX_RECORD {
                 too_large.push(index);
             } else {
                 let part = parts.entry(self.0.partition_of(key)).or_default();
-                part.push((*payload, now_ms, *of));
+                part.push(CopiedRecord { payload, timestamp_ms: now_ms, origin });
             }
         }
         let slices: Vec<CopiedPart<'_>> =

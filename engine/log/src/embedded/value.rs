@@ -6,12 +6,12 @@
 //! All little-endian. Offsets are not stored: a batch's records are consecutive from the base
 //! offset in its key. Read without copying: the payloads handed out are slices of the value.
 //!
-//! A batch is of version 1, unless it holds a copy of an earlier record. Then it is of version 2,
-//! its checksum begins with that byte, and a length with bit 31 set means: before the payload come
-//! `length of origin u16 | origin | timestamp ms i64 of that record`.
+//! A batch is of version 1, unless it holds a copy. Then it is of version 2, and its checksum begins
+//! with that byte. A length with bit 31 set is that of a copy, whose payload follows its origin:
+//! `length of place u16 | place | timestamp ms i64`.
 
 use crc32fast::Hasher;
-use tally_event::{Record, ReplayOf};
+use tally_event::{Record, RecordOrigin};
 
 const VERSION: u8 = 1;
 const WITH_COPIES: u8 = 2;
@@ -52,12 +52,17 @@ impl Writer {
 
     /// The same of a copy. Its origin must be shorter than 64 KiB; those that there are have some
     /// hundred bytes at most.
-    pub(super) fn push_copy(&mut self, payload: &[u8], timestamp_ms: i64, of: ReplayOf<'_>) {
+    pub(super) fn push_copy(
+        &mut self,
+        payload: &[u8],
+        timestamp_ms: i64,
+        origin: RecordOrigin<'_>,
+    ) {
         self.bytes[0] = WITH_COPIES;
         self.head(payload.len() as u32 | COPY, timestamp_ms);
-        self.bytes.extend_from_slice(&(of.origin.len() as u16).to_le_bytes());
-        self.bytes.extend_from_slice(of.origin.as_bytes());
-        self.bytes.extend_from_slice(&of.timestamp_ms.to_le_bytes());
+        self.bytes.extend_from_slice(&(origin.place.len() as u16).to_le_bytes());
+        self.bytes.extend_from_slice(origin.place.as_bytes());
+        self.bytes.extend_from_slice(&origin.timestamp_ms.to_le_bytes());
         self.bytes.extend_from_slice(payload);
     }
 
@@ -138,29 +143,29 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Record<'a>> {
         let (head, rest) = self.rest.split_first_chunk::<PER_RECORD>()?;
         let length = word(&head[..4]);
-        let (replayed, rest) = match length & COPY {
+        let (origin, rest) = match length & COPY {
             0 => (None, rest),
-            _ => copied(rest).map(|(of, rest)| (Some(of), rest))?,
+            _ => origin(rest).map(|(origin, rest)| (Some(origin), rest))?,
         };
         let (payload, rest) = rest.split_at_checked((length & !COPY) as usize)?;
         self.rest = rest;
         let timestamp_ms = i64::from_le_bytes([
             head[4], head[5], head[6], head[7], head[8], head[9], head[10], head[11],
         ]);
-        let record = Record { offset: self.offset, timestamp_ms, payload: Some(payload), replayed };
+        let record = Record { offset: self.offset, timestamp_ms, payload: Some(payload), origin };
         self.offset += 1;
         Some(record)
     }
 }
 
-/// Of which record a copy is one, and what follows.
+/// The origin of a copy, and what follows.
 #[cold]
-fn copied(rest: &[u8]) -> Option<(ReplayOf<'_>, &[u8])> {
+fn origin(rest: &[u8]) -> Option<(RecordOrigin<'_>, &[u8])> {
     let (length, rest) = rest.split_first_chunk()?;
-    let (origin, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+    let (place, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
     let (time, rest) = rest.split_first_chunk()?;
-    let origin = std::str::from_utf8(origin).ok()?;
-    Some((ReplayOf { origin, timestamp_ms: i64::from_le_bytes(*time) }, rest))
+    let place = std::str::from_utf8(place).ok()?;
+    Some((RecordOrigin { place, timestamp_ms: i64::from_le_bytes(*time) }, rest))
 }
 
 fn word(bytes: &[u8]) -> u32 {
@@ -219,12 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn copies_say_of_what_and_stand_among_others() {
-        let of = ReplayOf { origin: "log/0/41", timestamp_ms: -1 };
+    fn copies_state_their_origin_and_stand_among_others() {
+        let origin = RecordOrigin { place: "log/0/41", timestamp_ms: -1 };
         let mut writer = Writer::new();
         writer.push(b"one", 1);
-        writer.push_copy(b"two", 2, of);
-        writer.push_copy(b"", 3, ReplayOf { origin: "shop.events/7/0", timestamp_ms: 9 });
+        writer.push_copy(b"two", 2, origin);
+        writer.push_copy(b"", 3, RecordOrigin { place: "shop.events/7/0", timestamp_ms: 9 });
         writer.push(b"four", 4);
         assert_eq!((writer.count(), writer.newest), (4, 4));
         let mut bytes = writer.finish();
@@ -232,9 +237,9 @@ mod tests {
         let read: Vec<Record<'_>> = records(&bytes, 10).collect();
         let expected = [
             Record::new(10, 1, Some(b"one")),
-            Record { replayed: Some(of), ..Record::new(11, 2, Some(b"two")) },
+            Record { origin: Some(origin), ..Record::new(11, 2, Some(b"two")) },
             Record {
-                replayed: Some(ReplayOf { origin: "shop.events/7/0", timestamp_ms: 9 }),
+                origin: Some(RecordOrigin { place: "shop.events/7/0", timestamp_ms: 9 }),
                 ..Record::new(12, 3, Some(b""))
             },
             Record::new(13, 4, Some(b"four")),
@@ -255,6 +260,6 @@ mod tests {
         }
         bytes[0] = VERSION;
         assert!(verify(&bytes).is_err(), "a batch of the first version has no copies");
-        assert_eq!(PER_RECORD + PER_COPY + of.origin.len(), 30, "what the second one takes");
+        assert_eq!(PER_RECORD + PER_COPY + origin.place.len(), 30, "what the second one takes");
     }
 }

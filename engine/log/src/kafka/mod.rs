@@ -5,7 +5,7 @@
 //! `live_sender` replaces; `topic` asks the brokers what the topic is and holds, `batch_limit` is
 //! how much it takes at once. `settings` are those of each client, `errors` what a fault means,
 //! `write_failure` what it means for a record, `connection_report` what explains one,
-//! `origin_headers` what a record says of the one that it is a copy of, `stall` and
+//! `origin_headers` how a copy states its origin, `stall` and
 //! `skipped_offsets` arithmetic of the source. All that is unsafe is in `raw`.
 
 mod batch_limit;
@@ -38,8 +38,8 @@ pub use topic::{TopicInfo, TopicSurvey, inspect};
 
 use super::kind::LogKind;
 use super::{
-    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, ReplayRecord, Source, Survey,
-    Tail, Wanted,
+    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, RecordCopy, Source, Survey, Tail,
+    Wanted,
 };
 use batch_limit::BatchLimit;
 use reader::KafkaReader;
@@ -126,12 +126,12 @@ impl Log for KafkaLog {
         Ok(self.producer.send(records)?)
     }
 
-    fn append_replayed(
+    fn append_copies(
         &self,
-        records: &[ReplayRecord<'_>],
+        records: &[RecordCopy<'_>],
         _: i64,
     ) -> Result<AppendOutcome, AppendError> {
-        Ok(self.producer.send_replayed(records)?)
+        Ok(self.producer.send_copies(records)?)
     }
 
     fn writing(&self) -> Result<String, String> {

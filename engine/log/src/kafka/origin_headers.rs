@@ -1,5 +1,5 @@
-//! The headers by which a record says that it is a copy of another one: `tally-origin:
-//! topic/partition/offset`, and `tally-time`, that record's own timestamp in Unix milliseconds.
+//! The headers in which a copy states its origin: `tally-origin: topic/partition/offset`, and
+//! `tally-time`, the record's own timestamp there in Unix milliseconds.
 //!
 //! Anybody who writes to the topic may set them, so they are bounded and judged: an origin that
 //! names no place is none, and a time that is none is that of the copy. Other headers are not
@@ -8,16 +8,16 @@
 use super::raw::Message;
 use rdkafka::message::{Header, OwnedHeaders};
 use std::ffi::CStr;
-use tally_event::{LONGEST_ORIGIN, Record, RecordPlace, ReplayOf};
+use tally_event::{LONGEST_ORIGIN, Record, RecordOrigin, RecordPlace};
 
 const ORIGIN: (&str, &CStr) = ("tally-origin", c"tally-origin");
 const TIME: (&str, &CStr) = ("tally-time", c"tally-time");
 
-/// The headers of a copy.
-pub(super) fn headers_of(of: ReplayOf<'_>) -> OwnedHeaders {
-    let time = of.timestamp_ms.to_string();
+/// The headers of a copy with this origin.
+pub(super) fn headers_of(origin: RecordOrigin<'_>) -> OwnedHeaders {
+    let time = origin.timestamp_ms.to_string();
     OwnedHeaders::new_with_capacity(2)
-        .insert(Header { key: ORIGIN.0, value: Some(of.origin) })
+        .insert(Header { key: ORIGIN.0, value: Some(origin.place) })
         .insert(Header { key: TIME.0, value: Some(&time) })
 }
 
@@ -28,22 +28,22 @@ pub(super) fn record(message: Message<'_>) -> Record<'_> {
         offset: message.offset(),
         timestamp_ms: message.timestamp_ms(),
         payload: message.payload(),
-        replayed: replayed(message),
+        origin: origin(message),
     }
 }
 
-/// Of which record it is a copy. For a message without headers that is one call.
+/// Where the record of a copy first was. For a message without headers that is one call.
 #[inline]
-fn replayed(message: Message<'_>) -> Option<ReplayOf<'_>> {
+fn origin(message: Message<'_>) -> Option<RecordOrigin<'_>> {
     let headers = message.headers()?;
     let time = || -> Option<i64> { text(headers.last(TIME.1)?)?.parse().ok() };
-    let origin = place(headers.last(ORIGIN.1)?)?;
-    Some(ReplayOf { origin, timestamp_ms: time().unwrap_or_else(|| message.timestamp_ms()) })
+    let place = place(headers.last(ORIGIN.1)?)?;
+    Some(RecordOrigin { place, timestamp_ms: time().unwrap_or_else(|| message.timestamp_ms()) })
 }
 
 /// A header that names a place.
 fn place(header: &[u8]) -> Option<&str> {
-    text(header).filter(|origin| RecordPlace::parse(origin).is_some())
+    text(header).filter(|place| RecordPlace::parse(place).is_some())
 }
 
 fn text(header: &[u8]) -> Option<&str> {
@@ -57,8 +57,8 @@ mod tests {
     use rdkafka::message::Headers;
 
     #[test]
-    fn a_copy_says_of_what_it_is_one() {
-        let headers = headers_of(ReplayOf { origin: "events/3/41", timestamp_ms: -7 });
+    fn a_copy_states_its_origin() {
+        let headers = headers_of(RecordOrigin { place: "events/3/41", timestamp_ms: -7 });
         let pairs: Vec<(&str, &[u8])> =
             headers.iter().map(|header| (header.key, header.value.unwrap())).collect();
         assert_eq!(

@@ -21,7 +21,7 @@ use super::errors::describe_too_large_event;
 use super::live_sender::LiveSender;
 use super::sender::{Delivered, Deliveries, FailedRecord, OutgoingRecord, Sender};
 use super::write_failure::{Loss, WriteFailure};
-use crate::{AppendError, AppendOutcome, LogError, ReplayRecord};
+use crate::{AppendError, AppendOutcome, LogError, RecordCopy};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,13 +121,13 @@ impl Producer {
         self.send_all(records.len(), &record)
     }
 
-    /// The same of copies of other records, each with headers that say of which.
+    /// The same of copies, each with headers that state its origin.
     ///
     /// # Errors
     /// [`ProduceError`]: some have failed.
-    pub(super) fn send_replayed(
+    pub(super) fn send_copies(
         &self,
-        records: &[ReplayRecord<'_>],
+        records: &[RecordCopy<'_>],
     ) -> Result<AppendOutcome, ProduceError> {
         self.send_all(records.len(), &|index| OutgoingRecord::copy(records[index]))
     }

@@ -10,7 +10,7 @@ use super::origin_headers::headers_of;
 use super::raw::{Fault, fault_of, is_unwritten};
 use super::settings::{self, Settings};
 use super::write_failure::{Loss, WriteFailure, disowns, write_failure};
-use crate::{LogError, ReplayRecord};
+use crate::{LogError, RecordCopy};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tally_config::KafkaConfig;
-use tally_event::ReplayOf;
+use tally_event::RecordOrigin;
 
 /// How long the thread waits for reports at a time.
 const REPORTS: Duration = Duration::from_secs(1);
@@ -80,18 +80,19 @@ pub(super) struct Delivered {
 pub(super) struct OutgoingRecord<'a> {
     key: &'a [u8],
     payload: &'a [u8],
-    /// Of which record it is a copy.
-    of: Option<ReplayOf<'a>>,
+    /// Where it first was, if it is a copy.
+    origin: Option<RecordOrigin<'a>>,
 }
 
 impl<'a> OutgoingRecord<'a> {
     pub(super) fn new(key: &'a [u8], payload: &'a [u8]) -> OutgoingRecord<'a> {
-        OutgoingRecord { key, payload, of: None }
+        OutgoingRecord { key, payload, origin: None }
     }
 
     /// A copy.
-    pub(super) fn copy(ReplayRecord { key, payload, of }: ReplayRecord<'a>) -> OutgoingRecord<'a> {
-        OutgoingRecord { key, payload, of: Some(of) }
+    pub(super) fn copy(copy: RecordCopy<'a>) -> OutgoingRecord<'a> {
+        let RecordCopy { key, payload, origin } = copy;
+        OutgoingRecord { key, payload, origin: Some(origin) }
     }
 }
 
@@ -296,7 +297,7 @@ impl Sender {
     /// room in the queue, up to 20 s.
     pub(super) fn enqueue(
         &self,
-        OutgoingRecord { key, payload, of }: OutgoingRecord<'_>,
+        OutgoingRecord { key, payload, origin }: OutgoingRecord<'_>,
         index: usize,
         deliveries: &Arc<Deliveries>,
         sent: usize,
@@ -304,8 +305,8 @@ impl Sender {
         let deadline = Instant::now() + ROOM_WITHIN;
         let opaque = Box::new(SentRecord { deliveries: Arc::clone(deliveries), index });
         let mut record = BaseRecord::with_opaque_to(&self.topic, opaque).key(key).payload(payload);
-        if let Some(of) = of {
-            record = record.headers(headers_of(of));
+        if let Some(origin) = origin {
+            record = record.headers(headers_of(origin));
         }
         loop {
             match self.inner.send(record) {

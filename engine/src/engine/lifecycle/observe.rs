@@ -138,9 +138,9 @@ impl PluginManager {
             (true, false) if served.halt(&self.status).is_none() => LoadState::Loading,
             _ => LoadState::Refused,
         };
-        let (origins, position) = served.origins(&self.view);
+        let (coverages, position) = served.coverages(&self.view);
         let is_whole = served.target(&self.view) == Target::Reached;
-        CountedSnapshot { load, position, is_whole, origins, shared: served.follower.is_some() }
+        CountedSnapshot { load, position, is_whole, coverages, shared: served.follower.is_some() }
     }
 
     /// Frees what a revision that is stopped keeps for reads that have ended: it counts nothing

@@ -10,7 +10,7 @@ use crate::engine::catalog::{ServedRevision, Stage};
 use crate::engine::notices::events_failed;
 use crate::engine::watchdog;
 use crate::host;
-use crate::pipeline::{Command, CommandError, Handle, Origin};
+use crate::pipeline::{Command, CommandError, Coverage, Handle};
 use crate::progress::RevisionNo;
 use crate::telemetry;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl PluginManager {
         no: RevisionNo,
     ) -> Option<(Arc<ServedRevision>, Arc<host::Metric>)> {
         let before = self.catalog.read().find(no)?;
-        let failed = Origin::failed(&before.origins(&self.view).0);
+        let failed = Coverage::failed(&before.coverages(&self.view).0);
         if failed > 0 {
             tracing::warn!(
                 metric = name,

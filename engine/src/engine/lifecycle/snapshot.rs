@@ -4,7 +4,7 @@
 
 use crate::engine::catalog::PromotionWish;
 use crate::event::Position;
-use crate::pipeline::Origin;
+use crate::pipeline::Coverage;
 use crate::progress::{Halt, Quarantine, RevisionNo};
 use crate::store::RevisionId;
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ pub(super) struct CountedSnapshot {
     /// Whether its history is complete.
     pub(super) is_whole: bool,
     /// Per partition where counting began, and which records were skipped.
-    pub(super) origins: BTreeMap<u32, Origin>,
+    pub(super) coverages: BTreeMap<u32, Coverage>,
     /// Whether other engines count it too.
     pub(super) shared: bool,
 }

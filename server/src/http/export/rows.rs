@@ -19,36 +19,31 @@ pub(super) const LONGEST_LABEL: usize = 128;
 /// Letters of a number that are shown as they are.
 const LONGEST_NUMBER: usize = 64;
 
-/// Why a row is no series.
-#[derive(Clone, Copy, Debug)]
-enum RowFault {
-    MaxSeries,
-    Value,
-    Label,
-    Duplicate,
-}
-
-/// The words for it.
-const REASONS: [&str; 4] = ["max_series", "value", "label", "duplicate"];
-
 /// How many rows are no series, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LeftOut([usize; REASONS.len()]);
+pub(super) struct LeftOut {
+    /// Rows beyond the most series that are shown.
+    max_series: usize,
+    /// Rows without a number.
+    value: usize,
+    /// Rows without the text for a label, or with a longer one than is shown.
+    label: usize,
+    /// Rows with the labels of a row before.
+    duplicate: usize,
+}
 
 impl LeftOut {
-    fn count(&mut self, fault: RowFault) {
-        self.0[fault as usize] += 1;
+    /// Each reason in a word, with its number, also if that is 0.
+    pub(super) fn counts(&self) -> [(&'static str, usize); 4] {
+        let LeftOut { max_series, value, label, duplicate } = *self;
+        [("max_series", max_series), ("value", value), ("label", label), ("duplicate", duplicate)]
     }
 
-    /// Each reason and its number, also if there are none.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, usize)> {
-        REASONS.into_iter().zip(self.0)
-    }
-
-    /// The reasons that there are, in one text.
+    /// The words for the reasons that there are, in one text.
     pub(super) fn reasons(&self) -> String {
+        let counts = self.counts().into_iter();
         let there: Vec<&str> =
-            self.counts().filter(|(_, count)| *count > 0).map(|(reason, _)| reason).collect();
+            counts.filter(|(_, count)| *count > 0).map(|(reason, _)| reason).collect();
         there.join(", ")
     }
 }
@@ -154,17 +149,22 @@ impl SeriesPlan {
 
     /// Adds the series of a row, or counts why it has none.
     fn add(&self, series: &mut ShownSeries, key: &str, row: &RawValue) {
+        let left_out = &mut series.left_out;
         if series.shown == self.most {
-            return series.left_out.count(RowFault::MaxSeries);
+            left_out.max_series += 1;
+            return;
         }
         let Some(value) = follow(row, &self.value).and_then(number) else {
-            return series.left_out.count(RowFault::Value);
+            left_out.value += 1;
+            return;
         };
         let Some(labels) = self.labels_of(key, row) else {
-            return series.left_out.count(RowFault::Label);
+            left_out.label += 1;
+            return;
         };
         if series.labels.contains(&labels) {
-            return series.left_out.count(RowFault::Duplicate);
+            left_out.duplicate += 1;
+            return;
         }
         push_sample(&mut series.samples, &self.name, &labels, value);
         series.labels.insert(labels);
@@ -244,7 +244,7 @@ mod tests {
 
     fn shown(plan: &str, result: &str) -> (String, Vec<usize>) {
         let series = self::plan(plan).series(result).unwrap();
-        let counts = series.left_out.counts().map(|(_, count)| count).collect();
+        let counts = series.left_out.counts().map(|(_, count)| count).to_vec();
         (series.samples, counts)
     }
 
@@ -302,7 +302,7 @@ mod tests {
         );
         let series = plan(text).series(&result).unwrap();
         assert_eq!(series.samples, "x{id=\"1\"} 1\nx{id=\"3\"} 6\n");
-        let counts: Vec<_> = series.left_out.counts().collect();
+        let counts = series.left_out.counts();
         assert_eq!(counts, [("max_series", 2), ("value", 1), ("label", 3), ("duplicate", 1)]);
         assert_eq!(series.left_out.reasons(), "max_series, value, label, duplicate");
         assert_eq!(LeftOut::default().reasons(), "");

@@ -39,9 +39,7 @@ pub(crate) async fn answer(
     request: Request,
 ) -> Result<Response, Problem> {
     let (mut head, body) = request.into_parts();
-    request_body::media_type(&head.headers, &["application/json"])?;
-    let limit = app.limits.body;
-    let body = request_body::read(&head.headers, body, request_body::ORDINARY, limit).await?;
+    let body = request_body::json(&head.headers, body, app.limits.body).await?;
     check_shape(&body)?;
     head.headers.insert(header::ACCEPT, ACCEPTED);
     // The SDK keeps the head while it works, perhaps for longer than the connection lasts.

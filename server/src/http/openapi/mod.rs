@@ -3,13 +3,13 @@
 //! The routes are written by hand in `base.json` and compared with the server by tests. Added to
 //! them at run time is what plugins say: for each metric its schemas and examples, the question and
 //! the answer with its name, and paths of its own. Routes below `/api/internal/` are not part of
-//! the contract and left out. At most [`MOST`] bytes: of metrics for which there is no room the
-//! description has the names.
+//! the contract and left out. At most [`MOST`] bytes, as `document_draft` has it.
 
 pub(crate) mod paths;
 pub(crate) mod schemas;
 
 use super::App;
+use super::document_draft::{DocumentDraft, extend};
 use super::documents::{DescribedMetric, MOST};
 use super::problem::Problem;
 use axum::extract::State;
@@ -21,12 +21,6 @@ use std::sync::Arc;
 
 /// The document without metrics.
 const BASE: &str = include_str!("base.json");
-
-/// Bytes that a metric takes beside its parts: references to them.
-const REFERENCES: usize = 1024;
-
-/// Bytes that are kept for the names of metrics for which there is no room.
-pub(crate) const NAMES: usize = 64 << 10;
 
 /// Questions and answers of metrics that the document does not describe.
 const OTHER: [(&str, &str); 2] = [("question", "other.question"), ("answer", "other.answer")];
@@ -41,25 +35,10 @@ pub(crate) fn text(metrics: &[DescribedMetric]) -> String {
 }
 
 fn text_within(metrics: &[DescribedMetric], most: usize) -> String {
-    let mut document: Value = serde_json::from_str(BASE).expect("the base document is JSON");
-    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
-    let mut left = most.saturating_sub(BASE.len() + NAMES);
-    let (mut parts, mut others) = (Vec::new(), Vec::new());
-    for metric in metrics {
-        let part = MetricParts::new(&document, metric);
-        match left.checked_sub(part.bytes() + REFERENCES) {
-            Some(rest) => {
-                left = rest;
-                parts.push(part);
-            }
-            None => others.push(metric.name.as_str()),
-        }
-    }
+    let draft = DocumentDraft::new(BASE, metrics, most, MetricParts::new);
+    let DocumentDraft { mut document, parts, has_others } = draft;
     if !parts.is_empty() {
-        add_choices(&mut document, &parts, !others.is_empty());
-    }
-    if !others.is_empty() {
-        name_others(&mut document, &others);
+        add_choices(&mut document, &parts, has_others);
     }
     for part in parts {
         extend(&mut document, "/components/schemas", part.schemas);
@@ -106,50 +85,11 @@ fn add_choices(document: &mut Value, parts: &[MetricParts], has_others: bool) {
     }
 }
 
-/// Names the metrics for which there is no room, as many as there is room for.
-pub(crate) fn name_others(document: &mut Value, others: &[&str]) {
-    let mut room = NAMES / 2;
-    let named: Vec<&str> = others
-        .iter()
-        .copied()
-        .take_while(|name| {
-            room = room.saturating_sub(name.len() + 2);
-            room > 0
-        })
-        .collect();
-    let more = match others.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let text = document["info"]["description"].as_str().unwrap_or_default();
-    let text = format!(
-        "{text} There is no room for the schemas of {}{more}: `GET /api/metrics/{{name}}` has them.",
-        named.join(", ")
-    );
-    document["info"]["description"] = text.into();
-}
-
-/// Adds members to the object at a place, which is made if it is not there.
-pub(crate) fn extend(document: &mut Value, place: &str, more: Map<String, Value>) {
-    let (above, name) = place.rsplit_once('/').unwrap_or(("", place));
-    if more.is_empty() {
-        return;
-    }
-    if let Some(above) = document.pointer_mut(above) {
-        let object = &mut above[name];
-        if object.is_null() {
-            *object = json!({});
-        }
-        if let Some(members) = object.as_object_mut() {
-            members.extend(more);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
+    use crate::http::document_draft::NAMES;
     use crate::http::documents::tests::metric;
 
     fn made(metrics: &[DescribedMetric], most: usize) -> Value {

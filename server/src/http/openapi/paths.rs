@@ -5,6 +5,7 @@
 //! tell which params belong to which name. They are made from the shared ones of the base document.
 
 use super::schemas::{SchemaComponents, SchemaDialect, params_name, reference, result_name};
+use crate::http::document_draft::{DocumentPart, written_bytes};
 use crate::http::documents::DescribedMetric;
 use serde_json::{Map, Value, json};
 use tally_engine::schema::Schema;
@@ -12,6 +13,9 @@ use tally_engine::schema::Schema;
 /// What the shared paths have in place of a metric's own.
 const NAME: &str = "#/components/parameters/metric_name";
 const PARAMS: &str = "#/components/parameters/params";
+
+/// Bytes that a metric takes beside its parts: references to them.
+const REFERENCES: usize = 1024;
 
 /// The parts of the document that are of one metric, by name.
 pub(super) struct MetricParts {
@@ -56,14 +60,12 @@ impl MetricParts {
         });
         MetricParts { name: name.clone(), schemas, paths, examples: examples.collect() }
     }
+}
 
-    /// How many bytes of the document it takes, or a few less.
-    pub(super) fn bytes(&self) -> usize {
+impl DocumentPart for MetricParts {
+    fn bytes(&self) -> usize {
         let parts = [&self.schemas, &self.paths, &self.examples];
-        // Values always serialise.
-        let length =
-            |part: &Map<String, Value>| serde_json::to_string(part).map_or(0, |text| text.len());
-        parts.into_iter().map(length).sum()
+        parts.into_iter().map(written_bytes).sum::<usize>() + REFERENCES
     }
 }
 

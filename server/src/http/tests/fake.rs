@@ -22,10 +22,10 @@ use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, CommitStatus, Cost as MetricCost, EngineStatus,
     EvaluateError, Evaluated, EventPage, EventRate, FeedFilter, FeedListener, FoundRecord, History,
-    JudgedRecord, ListenRefused, LiveAnswer, LivePublisher, LiveQuestion, LogError, LogRecord,
-    MemoryStatus, MemoryUse, MetricInfo, MetricState, Order, OrderError, OriginalRecord,
-    PageRequest, PastEvent, Question, ReadLogError, RecordVerdict, Refusals, Rejected,
-    ReplayCounts, ReplayFault, ReplayTurns, Revision, StateDump, StateUnavailable, StoredMetric,
+    JudgedRecord, LetterReplayCounts, LetterReplayFault, ListenRefused, LiveAnswer, LivePublisher,
+    LiveQuestion, LogError, LogRecord, MemoryStatus, MemoryUse, MetricInfo, MetricState, Order,
+    OrderError, OwnedOrigin, PageRequest, PastEvent, Question, ReadLogError, RecordVerdict,
+    Refusals, Rejected, ReplayTurns, Revision, StateDump, StateUnavailable, StoredMetric,
     StoredRows, WatchRequest, live_question,
 };
 use tally_engine::event::Position;
@@ -54,7 +54,7 @@ pub(super) struct Fake {
     pub(super) order_fails: Mutex<OrderError>,
     pub(super) letters: Mutex<Result<Refusals, DatabaseError>>,
     pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
-    pub(super) replayed: Mutex<Result<ReplayCounts, ReplayFault>>,
+    pub(super) replayed: Mutex<Result<LetterReplayCounts, LetterReplayFault>>,
     /// The reasons of which letters were replayed.
     pub(super) replay_asked: Mutex<Vec<Option<String>>>,
     pub(super) checks: Mutex<Vec<Check>>,
@@ -82,7 +82,7 @@ impl Fake {
             order_fails: Mutex::new(OrderError::NotPossible("there is only one".into())),
             letters: Mutex::new(Ok(Refusals::default())),
             letters_asked: Mutex::default(),
-            replayed: Mutex::new(Ok(ReplayCounts::default())),
+            replayed: Mutex::new(Ok(LetterReplayCounts::default())),
             replay_asked: Mutex::default(),
             checks: Mutex::new(vec![Check {
                 name: "store",
@@ -295,7 +295,10 @@ impl EngineApi for Fake {
         self.letters.lock().clone()
     }
 
-    fn replay_letters(&self, reason: Option<&str>) -> Result<ReplayCounts, ReplayFault> {
+    fn replay_letters(
+        &self,
+        reason: Option<&str>,
+    ) -> Result<LetterReplayCounts, LetterReplayFault> {
         self.replay_asked.lock().push(reason.map(str::to_owned));
         self.replayed.lock().clone()
     }
@@ -364,9 +367,9 @@ impl EngineApi for Fake {
             (0, _) => return Ok(FoundRecord::NotHeld { start: 0, end: 4 }),
         };
         let payload = payload.map(<[u8]>::to_vec);
-        let of = OriginalRecord { place: "log/0/7".into(), timestamp_ms: 1_767_225_500_000 };
-        let original = Some(of).filter(|_| offset == 5);
-        let record = LogRecord { offset, timestamp_ms: 1_767_225_600_000, payload, original };
+        let origin = OwnedOrigin { place: "log/0/7".into(), timestamp_ms: 1_767_225_500_000 };
+        let origin = Some(origin).filter(|_| offset == 5);
+        let record = LogRecord { offset, timestamp_ms: 1_767_225_600_000, payload, origin };
         Ok(FoundRecord::Judged(JudgedRecord { record, topic: "log".into(), verdict }))
     }
 
@@ -401,10 +404,10 @@ impl EngineApi for Fake {
         }
         let record =
             |offset, payload: Option<&[u8]>| LogRecord::new(offset, 7, payload.map(<[u8]>::to_vec));
-        let original = Some(OriginalRecord { place: "log/0/1".into(), timestamp_ms: 3 });
+        let origin = Some(OwnedOrigin { place: "log/0/1".into(), timestamp_ms: 3 });
         let broken = || LogError::Fatal("it broke off".into());
         let last = if from < 100 {
-            Ok(vec![LogRecord { original, ..record(from + 2, Some(b"\xff")) }])
+            Ok(vec![LogRecord { origin, ..record(from + 2, Some(b"\xff")) }])
         } else {
             Err(broken())
         };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
-use tally_engine::engine::{EvaluateError, OrderError, ReplayFault, StateUnavailable};
+use tally_engine::engine::{EvaluateError, LetterReplayFault, OrderError, StateUnavailable};
 use tally_engine::progress::Halt;
 use tally_plugin::ask::Fault;
 
@@ -168,7 +168,7 @@ async fn refused(world: &World, code: Code) -> Answer {
             world.post("/api/events", "{}").await
         }
         Code::ReplayRunning => {
-            *world.fake.replayed.lock() = Err(ReplayFault::Busy);
+            *world.fake.replayed.lock() = Err(LetterReplayFault::Busy);
             world.post("/api/dead-letters/replay", "{}").await
         }
         Code::NotReady => {

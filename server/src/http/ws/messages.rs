@@ -11,6 +11,7 @@ use crate::http::json_members;
 use crate::http::live::{LONGEST_PACE_MS, USUAL_PACE};
 use crate::http::metric_request;
 use crate::http::problem::Problem;
+use crate::http::request_object::key_fault;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -204,7 +205,7 @@ fn metric_topic(
         return Ok(MetricTopic { name, params, names, min_interval });
     }
     let mut faults = Vec::new();
-    let mut add = |key: &str, detail: String| faults.push(metric_request::key_fault(key, detail));
+    let mut add = |key: &str, detail: String| faults.push(key_fault(key, detail));
     if names.is_none() {
         add("expand", "is not an array of \"names\", the only value".into());
     }
@@ -246,8 +247,7 @@ fn key_faults(members: &MessageMembers<'_>, known: &[&str]) -> Vec<Fault> {
         } else {
             continue;
         };
-        let pointer = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
-        faults.push(Fault { pointer, detail });
+        faults.push(key_fault(key, detail));
     }
     faults
 }

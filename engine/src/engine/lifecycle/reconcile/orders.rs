@@ -1,7 +1,7 @@
 //! Whether an order of a person on revisions is possible.
 
 use crate::engine::lifecycle::snapshot::{LoadState, MetricSnapshot};
-use crate::pipeline::Origin;
+use crate::pipeline::Coverage;
 use crate::progress::Halt;
 
 /// The outcome of a promote.
@@ -36,7 +36,7 @@ pub(in crate::engine::lifecycle) fn promote(metric: &MetricSnapshot) -> PromoteO
         return PromoteOutcome::Stopped(halt.clone());
     }
     let counted = newer.version.counted.as_ref();
-    let failed = counted.map_or(0, |counted| Origin::failed(&counted.origins));
+    let failed = counted.map_or(0, |counted| Coverage::failed(&counted.coverages));
     // While it is being loaded again, its position is unknown: then the last pass decides.
     let as_far = counted
         .zip(metric.answering.counted.as_ref())
@@ -75,11 +75,11 @@ mod tests {
     }
 
     fn failed(events: u64, mut revision: RevisionSnapshot) -> RevisionSnapshot {
-        let origin = Origin { failed: events, ..Origin::default() };
+        let coverage = Coverage { failed: events, ..Coverage::default() };
         revision
             .counted
             .iter_mut()
-            .for_each(|counted| drop(counted.origins.insert(0, origin.clone())));
+            .for_each(|counted| drop(counted.coverages.insert(0, coverage.clone())));
         revision
     }
 

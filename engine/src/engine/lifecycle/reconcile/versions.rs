@@ -8,7 +8,7 @@ use super::Action;
 use crate::engine::lifecycle::snapshot::{
     CountedSnapshot, LoadState, MetricSnapshot, NewerSnapshot, Snapshot,
 };
-use crate::pipeline::Origin;
+use crate::pipeline::Coverage;
 
 /// Why a newer revision is not promoted by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn held_back(
     if newer.wish.waits {
         return Some(HeldBack::WaitsForPerson);
     }
-    let failed = Origin::failed(&counted.origins);
+    let failed = Coverage::failed(&counted.coverages);
     if failed > newer.wish.accepted.unwrap_or(0) {
         return Some(HeldBack::Failed(failed));
     }
@@ -113,7 +113,8 @@ fn held_back(
     if answering.load == LoadState::Refused {
         return Some(HeldBack::AnsweringNotLoaded);
     }
-    Origin::lacks(&counted.origins, &answering.origins, &answering.position).map(HeldBack::Shorter)
+    Coverage::lacks(&counted.coverages, &answering.coverages, &answering.position)
+        .map(HeldBack::Shorter)
 }
 
 #[cfg(test)]
@@ -126,7 +127,7 @@ mod tests {
         CountedSnapshot, LoadState, MetricSnapshot, NewerSnapshot, Placement, RevisionSnapshot,
     };
     use crate::event::Position;
-    use crate::pipeline::Origin;
+    use crate::pipeline::Coverage;
 
     const NAME: &str = "orders";
 
@@ -138,11 +139,11 @@ mod tests {
         Position([(0, offset)].into())
     }
 
-    fn with_origin(origin: Origin, mut revision: RevisionSnapshot) -> RevisionSnapshot {
+    fn with_coverage(coverage: Coverage, mut revision: RevisionSnapshot) -> RevisionSnapshot {
         revision
             .counted
             .iter_mut()
-            .for_each(|counted| drop(counted.origins.insert(0, origin.clone())));
+            .for_each(|counted| drop(counted.coverages.insert(0, coverage.clone())));
         revision
     }
 
@@ -173,11 +174,12 @@ mod tests {
 
     impl Row {
         fn decide(self) -> Vec<Action> {
-            let origin = Origin { start: self.start, failed: self.failed, ..Origin::default() };
-            let version = with_origin(origin, counted(100, revision(2, 0xB, 20)));
+            let coverage =
+                Coverage { start: self.start, failed: self.failed, ..Coverage::default() };
+            let version = with_coverage(coverage, counted(100, revision(2, 0xB, 20)));
             let newer =
                 NewerSnapshot { wish: self.wish, goal: self.goal.map(upto), ..newer(version) };
-            let answering = with_origin(Origin::default(), counted(100, revision(1, 0xA, 10)));
+            let answering = with_coverage(Coverage::default(), counted(100, revision(1, 0xA, 10)));
             decide((self.change)(MetricSnapshot { newer: Some(newer), ..metric(answering) }))
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::event::{Position, Record};
 use crate::log::{
-    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, LogRecord, ReplayRecord, Source,
+    AppendError, AppendOutcome, Bounds, Log, LogError, LogReader, LogRecord, RecordCopy, Source,
     Survey, Tail, Wanted,
 };
 use parking_lot::Mutex;
@@ -152,11 +152,7 @@ impl Log for MemoryLog {
         unreachable!("records are put in directly")
     }
 
-    fn append_replayed(
-        &self,
-        _: &[ReplayRecord<'_>],
-        _: i64,
-    ) -> Result<AppendOutcome, AppendError> {
+    fn append_copies(&self, _: &[RecordCopy<'_>], _: i64) -> Result<AppendOutcome, AppendError> {
         unreachable!("records are put in directly")
     }
 

@@ -5,24 +5,22 @@
 //! one call at a time; a caller that does not wait leaves it to finish. Nothing is judged here.
 
 use super::codes::Code;
-use super::json_members::{self, Members};
-use super::metric_request::{self, invalid_json, key_fault};
 use super::problem::Problem;
+use super::request_object::{RequestObject, key_fault};
 use super::{App, answer, request_body};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use tally_engine::decode::Reason;
-use tally_engine::engine::{ReplayCounts, ReplayFault};
+use tally_engine::engine::{LetterReplayCounts, LetterReplayFault};
 use tokio::time::timeout;
 
 /// The only key of the body.
 const REASON: &str = "reason";
 
 #[derive(Serialize)]
-struct ReplayReply {
+struct LetterReplayReply {
     appended: u64,
     still_refused: u64,
     in_log: u64,
@@ -37,18 +35,21 @@ pub(crate) async fn replay(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    // A media type that a page of another origin cannot send without a preflight.
-    request_body::media_type(&parts.headers, &["application/json"])?;
-    let limit = app.limits.body;
-    let body = request_body::read(&parts.headers, body, request_body::ORDINARY, limit).await?;
+    let body = request_body::json(&parts.headers, body, app.limits.body).await?;
     let reason = parse(&body)?;
     let engine = Arc::clone(&app.engine);
     let work = tokio::task::spawn_blocking(move || engine.replay_letters(reason.as_deref()));
     match timeout(app.limits.replay, work).await {
         Ok(Ok(Ok(counts))) => {
-            let ReplayCounts { appended, still_refused, in_log, undecided, more } = counts;
+            let LetterReplayCounts { appended, still_refused, in_log, undecided, more } = counts;
             let undecided = (undecided > 0).then_some(undecided);
-            Ok(answer::json(&ReplayReply { appended, still_refused, in_log, undecided, more }))
+            Ok(answer::json(&LetterReplayReply {
+                appended,
+                still_refused,
+                in_log,
+                undecided,
+                more,
+            }))
         }
         Ok(Ok(Err(fault))) => Err(refused(&fault)),
         Ok(Err(failed)) => {
@@ -65,13 +66,9 @@ pub(crate) async fn replay(
 
 /// The reason that is meant, if one is.
 fn parse(body: &[u8]) -> Result<Option<String>, Problem> {
-    let whole: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
-    let Some(Members(members)) = json_members::members(whole) else {
-        return Err(metric_request::not_an_object());
-    };
-    let mut faults = metric_request::check_keys(&members, &[REASON]);
-    let given = members.iter().find(|(key, _)| key == REASON);
-    let reason = given.map(|(_, value)| serde_json::from_str::<String>(value.get()));
+    let object = RequestObject::parse(body)?;
+    let mut faults = object.key_faults(&[REASON]);
+    let reason = object.get(REASON).map(|value| serde_json::from_str::<String>(value.get()));
     match reason.transpose() {
         Ok(Some(reason)) if !Reason::is_word(&reason) => {
             let fault = format!(
@@ -88,12 +85,12 @@ fn parse(body: &[u8]) -> Result<Option<String>, Problem> {
     Err(Problem::invalid(Code::InvalidRequest, faults))
 }
 
-fn refused(fault: &ReplayFault) -> Problem {
+fn refused(fault: &LetterReplayFault) -> Problem {
     let detail = fault.to_string();
     let code = match fault {
-        ReplayFault::Busy => return Problem::new(Code::ReplayRunning, detail).retry_after(1),
-        ReplayFault::Letters(_) | ReplayFault::State(_) => Code::StoreUnavailable,
-        ReplayFault::Log(_) | ReplayFault::Append(_) => Code::LogUnavailable,
+        LetterReplayFault::Busy => return Problem::new(Code::ReplayRunning, detail).retry_after(1),
+        LetterReplayFault::Letters(_) | LetterReplayFault::State(_) => Code::StoreUnavailable,
+        LetterReplayFault::Log(_) | LetterReplayFault::Append(_) => Code::LogUnavailable,
     };
     Problem::unavailable(code, detail, fault.retry_helps())
 }

@@ -1,5 +1,5 @@
-//! Of which record another one is a copy that was sent again, and the text that says so:
-//! `topic/partition/offset`.
+//! The origin of a copy: the place that the record first had, as the text `topic/partition/offset`,
+//! and its timestamp there.
 //!
 //! Promises: one text for each place, so that equal texts are equal places. Says nothing of whether
 //! the place holds a record.
@@ -13,13 +13,12 @@ const LONGEST_TOPIC: usize = 249;
 /// Longest text of a place, bytes.
 pub const LONGEST_ORIGIN: usize = LONGEST_TOPIC + "/4294967295/18446744073709551615".len();
 
-/// Of which record another one is a copy.
+/// Where the record of a copy first was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplayOf<'a> {
-    /// Where that record was, as [`RecordPlace`] writes it: however often it is copied, it counts
-    /// once.
-    pub origin: &'a str,
-    /// That record's own timestamp, Unix milliseconds.
+pub struct RecordOrigin<'a> {
+    /// Its first place, as [`RecordPlace`] writes it: however often it is copied, it counts once.
+    pub place: &'a str,
+    /// Its own timestamp there, Unix milliseconds.
     pub timestamp_ms: i64,
 }
 

@@ -1,4 +1,5 @@
-//! Where a metric began to count a partition, which records it missed, and where its history ends.
+//! Which records of a partition a metric covers: where it began to count, which it missed, and where
+//! its history ends.
 //!
 //! A recount needs this beside the position, and so does the choice between two revisions of a
 //! metric.
@@ -7,9 +8,9 @@ use crate::event::Position;
 use crate::progress::{Found, MAX_GAPS, Progress, Span};
 use std::collections::BTreeMap;
 
-/// Where one partition began, and what was missed in it.
+/// Where counting of one partition began, and what was missed in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct Coverage {
     /// The first offset that counts.
     pub start: u64,
     /// The latest gaps, ascending: records that were gone from the log before they were counted. At
@@ -25,36 +26,37 @@ pub struct Origin {
     pub history_to: Option<u64>,
 }
 
-impl Origin {
+impl Coverage {
     /// Counting begins at `start`.
-    pub(super) fn at(start: u64) -> Origin {
-        Origin { start, ..Origin::default() }
+    pub(super) fn at(start: u64) -> Coverage {
+        Coverage { start, ..Coverage::default() }
     }
 
-    fn of(progress: &Progress) -> Origin {
+    fn of(progress: &Progress) -> Coverage {
         let Progress { start, lost_before, failed, history_to, .. } = *progress;
-        Origin { start, gaps: progress.gaps.clone(), lost_before, failed, history_to }
+        Coverage { start, gaps: progress.gaps.clone(), lost_before, failed, history_to }
     }
 
     /// Those of all partitions.
-    pub(super) fn all(found: &Found) -> BTreeMap<u32, Origin> {
+    pub(super) fn all(found: &Found) -> BTreeMap<u32, Coverage> {
         found
             .progress
             .iter()
-            .map(|(partition, progress)| (*partition, Origin::of(progress)))
+            .map(|(partition, progress)| (*partition, Coverage::of(progress)))
             .collect()
     }
 
     /// Where history ends, of the partitions of which not all of it was stored.
-    pub(super) fn history_ends(origins: &BTreeMap<u32, Origin>) -> Position {
-        let end = |(partition, origin): (&u32, &Origin)| Some((*partition, origin.history_to?));
-        Position(origins.iter().filter_map(end).collect())
+    pub(super) fn history_ends(coverages: &BTreeMap<u32, Coverage>) -> Position {
+        let end =
+            |(partition, coverage): (&u32, &Coverage)| Some((*partition, coverage.history_to?));
+        Position(coverages.iter().filter_map(end).collect())
     }
 
     /// Number of events of all partitions that are in no cell.
     #[must_use]
-    pub fn failed(origins: &BTreeMap<u32, Origin>) -> u64 {
-        origins.values().fold(0, |sum, origin| sum.saturating_add(origin.failed))
+    pub fn failed(coverages: &BTreeMap<u32, Coverage>) -> u64 {
+        coverages.values().fold(0, |sum, coverage| sum.saturating_add(coverage.failed))
     }
 
     /// Number of offsets in all gaps.
@@ -66,8 +68,8 @@ impl Origin {
     /// half a sentence; `None`: none are missing. Both are by partition.
     #[must_use]
     pub fn lacks(
-        newer: &BTreeMap<u32, Origin>,
-        older: &BTreeMap<u32, Origin>,
+        newer: &BTreeMap<u32, Coverage>,
+        older: &BTreeMap<u32, Coverage>,
         position: &Position,
     ) -> Option<String> {
         older.iter().find_map(|(partition, old)| {
@@ -107,26 +109,27 @@ mod tests {
         let mut progress = MetricProgress::default();
         progress.advance(3, 100, 110);
         progress.advance(3, 110, 111);
-        assert_eq!(progress.origins[&3], Origin::at(100));
+        assert_eq!(progress.coverages[&3], Coverage::at(100));
         progress.advance(3, 120, 130);
         let gap = Span { from: 111, to: 120 };
-        assert_eq!(progress.origins[&3], Origin { gaps: vec![gap], ..Origin::at(100) });
+        assert_eq!(progress.coverages[&3], Coverage { gaps: vec![gap], ..Coverage::at(100) });
         for n in 0..MAX_GAPS as u64 {
             progress.advance(3, 200 + n * 10, 205 + n * 10);
         }
-        let origin = &progress.origins[&3];
-        assert_eq!((origin.gaps.len(), origin.lost_before, origin.start), (MAX_GAPS, 9, 100));
+        let coverage = &progress.coverages[&3];
+        assert_eq!((coverage.gaps.len(), coverage.lost_before, coverage.start), (MAX_GAPS, 9, 100));
     }
 
     #[test]
     fn what_a_newer_one_lacks_is_listed_by_partition() {
         let position: Position = "0:100,1:50".parse().unwrap_or_default();
         let of = |starts: [u64; 2]| {
-            BTreeMap::from([(0, Origin::at(starts[0])), (1, Origin::at(starts[1]))])
+            BTreeMap::from([(0, Coverage::at(starts[0])), (1, Coverage::at(starts[1]))])
         };
-        let lost = |origin: &Origin, gap: Span| Origin { gaps: vec![gap], ..origin.clone() };
+        let lost =
+            |coverage: &Coverage, gap: Span| Coverage { gaps: vec![gap], ..coverage.clone() };
         let old = of([10, 50]);
-        let lacks = |new: &BTreeMap<u32, Origin>| Origin::lacks(new, &old, &position);
+        let lacks = |new: &BTreeMap<u32, Coverage>| Coverage::lacks(new, &old, &position);
         assert_eq!(lacks(&old), None);
         assert_eq!(lacks(&of([0, 0])), None, "it began earlier");
         assert_eq!(
@@ -135,19 +138,19 @@ mod tests {
         );
         assert_eq!(lacks(&of([10, 90])), None, "nothing was counted there");
         assert_eq!(
-            lacks(&BTreeMap::from([(1, Origin::at(0))])).as_deref(),
+            lacks(&BTreeMap::from([(1, Coverage::at(0))])).as_deref(),
             Some("of partition 0 it holds nothing")
         );
         let gone = BTreeMap::from([(0, lost(&old[&0], Span { from: 20, to: 25 }))]);
         assert!(lacks(&gone).is_some_and(|what| what.starts_with("5 more offsets of partition 0")));
-        assert_eq!(Origin::lacks(&gone, &gone, &position), None, "both passed over the same");
+        assert_eq!(Coverage::lacks(&gone, &gone, &position), None, "both passed over the same");
     }
 
     #[test]
     fn what_is_gone_before_the_first_record_is_a_gap_where_counting_had_begun() {
         let mut progress = MetricProgress::default();
-        progress.origins.insert(0, Origin::at(0));
+        progress.coverages.insert(0, Coverage::at(0));
         progress.advance(0, 5, 9);
-        assert_eq!(progress.origins[&0].gaps, [Span { from: 0, to: 5 }]);
+        assert_eq!(progress.coverages[&0].gaps, [Span { from: 0, to: 5 }]);
     }
 }

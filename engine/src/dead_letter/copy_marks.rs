@@ -1,10 +1,10 @@
-//! Which dead letters were sent to the log again: marks beside the letters, and how far the log was
-//! looked through for what others have sent.
+//! Which records of dead letters were copied to the log: marks beside the letters, and how far the
+//! log was looked through for copies that others appended.
 //!
-//! A mark is of a record, and is kept as long as a letter of it: both fall out together, so there
-//! are no more marks than letters. It is written before the record is sent (*intended*) and after
-//! it is there (*done*); what an end in between left is for the caller to find out. Decides
-//! nothing.
+//! A mark is of the origin of a copy, and is kept as long as a letter of that record: both fall out
+//! together, so there are no more marks than letters. It is written before the copy is appended
+//! (*intended*) and after it is there (*done*). If the process ends in between, the caller finds out
+//! what is in the log. Nothing is decided here.
 
 use super::{DeadLetter, DeadLetters, IDENTITY, number};
 use crate::config::Durability;
@@ -12,9 +12,9 @@ use crate::database::{Batch, DatabaseError, ReadFault};
 use crate::event::RecordPlace;
 use std::collections::{BTreeMap, HashSet};
 
-/// Before the text of a place: its record is about to be sent.
+/// Before the text of an origin: a copy of it is about to be appended.
 const INTENDED: u8 = b'p';
-/// Before the text of a place: its record was sent.
+/// Before the text of an origin: a copy of it was appended.
 const DONE: u8 = b'r';
 /// Before a partition and the name of a topic: the offset up to which it was looked through.
 const LOOKED_THROUGH: u8 = b's';
@@ -30,15 +30,33 @@ pub struct LetterPage {
 
 /// What is to be written down in one step.
 #[derive(Clone, Debug, Default)]
-pub struct ReplayNotes<'a> {
-    /// Records that are about to be sent.
+pub struct CopyNotes<'a> {
+    /// The origins of copies that are about to be appended.
     pub intended: Vec<RecordPlace<'a>>,
-    /// Records that were sent. Those of which no letter is kept are not noted.
+    /// The origins of copies that are in the log. Those of which no letter is kept are not noted.
     pub done: Vec<RecordPlace<'a>>,
-    /// Records that were intended, and are not in the log.
+    /// The origins of copies that were intended, and are not in the log.
     pub dropped: Vec<RecordPlace<'a>>,
-    /// Per partition of a topic the offset up to which it was looked through.
-    pub looked_through: Option<(&'a str, &'a BTreeMap<u32, u64>)>,
+    /// How far a topic was looked through.
+    pub looked_through: Option<LookedThrough<'a>>,
+}
+
+/// How far a topic was looked through for copies.
+#[derive(Clone, Copy, Debug)]
+pub struct LookedThrough<'a> {
+    /// Its name.
+    pub topic: &'a str,
+    /// Per partition the offset up to which it was.
+    pub offsets: &'a BTreeMap<u32, u64>,
+}
+
+/// Rows of letters that one batch writes.
+#[derive(Default)]
+pub(super) struct ChangedRows {
+    /// Of the letters that come.
+    pub(super) added: HashSet<Vec<u8>>,
+    /// Of the letters that fall out.
+    pub(super) removed: HashSet<Vec<u8>>,
 }
 
 impl DeadLetters {
@@ -68,30 +86,30 @@ impl DeadLetters {
         Ok(page)
     }
 
-    /// Whether a record was sent again.
+    /// Whether a copy of a record was appended.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub fn was_replayed(&self, place: RecordPlace<'_>) -> Result<bool, DatabaseError> {
-        self.rows.contains_key(row(DONE, place))
+    pub fn was_copied(&self, origin: RecordPlace<'_>) -> Result<bool, DatabaseError> {
+        self.rows.contains_key(row(DONE, origin))
     }
 
-    /// The records that were about to be sent, as [`RecordPlace`] writes them: whether they are in
-    /// the log is not known.
+    /// The origins of copies that were about to be appended, as [`RecordPlace`] writes them: whether
+    /// the copies are in the log is not known.
     ///
     /// # Errors
     /// [`DatabaseError`].
     pub fn intended(&self) -> Result<Vec<String>, DatabaseError> {
-        let mut places = Vec::new();
+        let mut origins = Vec::new();
         for row in self.rows.prefix([INTENDED])? {
             let key = row.key().map_err(|reason| self.database.failed(&reason))?;
-            places.push(String::from_utf8_lossy(&key[1..]).into_owned());
+            origins.push(String::from_utf8_lossy(&key[1..]).into_owned());
         }
-        Ok(places)
+        Ok(origins)
     }
 
-    /// Per partition the offset up to which a topic was looked through for records that were sent
-    /// again; partitions that never were are not there.
+    /// Per partition the offset up to which a topic was looked through for copies; partitions that
+    /// never were are not there.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -120,24 +138,24 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`DatabaseError`]: the same notes may be written again.
-    pub fn note(&self, notes: &ReplayNotes<'_>) -> Result<(), DatabaseError> {
+    pub fn note(&self, notes: &CopyNotes<'_>) -> Result<(), DatabaseError> {
         // Meanwhile no letter falls out, which would leave its mark behind.
         let _letters = self.state.lock();
         self.database.mended()?;
         let mut batch = self.database.batch();
-        for place in &notes.intended {
-            batch.insert(&self.rows, row(INTENDED, *place), b"");
+        for origin in &notes.intended {
+            batch.insert(&self.rows, row(INTENDED, *origin), b"");
         }
-        for place in &notes.done {
-            batch.remove(&self.rows, row(INTENDED, *place));
-            if self.keeps(*place)? {
-                batch.insert(&self.rows, row(DONE, *place), b"");
+        for origin in &notes.done {
+            batch.remove(&self.rows, row(INTENDED, *origin));
+            if self.keeps(*origin)? {
+                batch.insert(&self.rows, row(DONE, *origin), b"");
             }
         }
-        for place in &notes.dropped {
-            batch.remove(&self.rows, row(INTENDED, *place));
+        for origin in &notes.dropped {
+            batch.remove(&self.rows, row(INTENDED, *origin));
         }
-        if let Some((topic, offsets)) = notes.looked_through {
+        if let Some(LookedThrough { topic, offsets }) = notes.looked_through {
             for (partition, offset) in offsets {
                 let key =
                     [&[LOOKED_THROUGH][..], &partition.to_be_bytes(), topic.as_bytes()].concat();
@@ -147,13 +165,12 @@ impl DeadLetters {
         if batch.is_empty() { Ok(()) } else { self.database.commit(batch, Durability::Process) }
     }
 
-    /// Removes the marks of a letter that falls out, unless another one of its record is kept.
-    /// Letters are put together: rows of those that come are `here`, of those that go are `gone`,
-    /// this one's too.
+    /// Removes the marks of a letter that falls out, unless another one of its record is kept or
+    /// comes in the same batch, whose rows these are.
     pub(super) fn forget_marks(
         &self,
         letter: &DeadLetter,
-        (here, gone): (&HashSet<Vec<u8>>, &HashSet<Vec<u8>>),
+        rows: &ChangedRows,
         batch: &mut Batch,
     ) -> Result<(), DatabaseError> {
         let place = letter.place();
@@ -161,24 +178,24 @@ impl DeadLetters {
         if !self.rows.contains_key(&done)? && !self.rows.contains_key(&intended)? {
             return Ok(());
         }
-        let comes = |row: &Vec<u8>| is_of(row, place) && !gone.contains(row);
-        if !here.iter().any(comes) && !self.keeps_beside(place, gone)? {
+        let comes = |row: &Vec<u8>| is_of(row, place) && !rows.removed.contains(row);
+        if !rows.added.iter().any(comes) && !self.keeps_beside(place, &rows.removed)? {
             batch.remove(&self.rows, done);
             batch.remove(&self.rows, intended);
         }
         Ok(())
     }
 
-    /// Whether a letter of a record is kept whose row is not among these.
+    /// Whether a letter of a record is kept whose row is not among those that are removed.
     fn keeps_beside(
         &self,
         place: RecordPlace<'_>,
-        gone: &HashSet<Vec<u8>>,
+        removed: &HashSet<Vec<u8>>,
     ) -> Result<bool, DatabaseError> {
         let failed = |reason: ReadFault| self.database.failed(&reason);
         for row in self.rows.prefix(identity_prefix(place))? {
             let key = row.key().map_err(failed)?;
-            if is_of(&key, place) && !gone.contains(&key[..]) {
+            if is_of(&key, place) && !removed.contains(&key[..]) {
                 return Ok(true);
             }
         }
@@ -245,34 +262,34 @@ mod tests {
         assert!(!letters.keeps(place("t", 2)).unwrap());
 
         let intended = vec![ours, place("t", 1), other];
-        letters.note(&ReplayNotes { intended, ..ReplayNotes::default() }).unwrap();
+        letters.note(&CopyNotes { intended, ..CopyNotes::default() }).unwrap();
         assert_eq!(letters.intended().unwrap(), ["t/3/0", "t/3/1", "u/3/0"]);
-        assert!(!letters.was_replayed(ours).unwrap());
+        assert!(!letters.was_copied(ours).unwrap());
         let offsets = BTreeMap::from([(0, 7), (300, 9)]);
-        let notes = ReplayNotes {
+        let notes = CopyNotes {
             done: vec![ours, other],
             dropped: vec![place("t", 1)],
-            looked_through: Some(("t", &offsets)),
-            ..ReplayNotes::default()
+            looked_through: Some(LookedThrough { topic: "t", offsets: &offsets }),
+            ..CopyNotes::default()
         };
         letters.note(&notes).unwrap();
         drop(letters);
 
         let letters = DeadLetters::open(&database, 3).unwrap();
         assert!(letters.intended().unwrap().is_empty());
-        let replayed = |place| letters.was_replayed(place).unwrap();
-        assert!(replayed(ours) && !replayed(place("t", 1)));
-        assert!(!replayed(other), "no letter of it is kept");
+        let copied = |origin| letters.was_copied(origin).unwrap();
+        assert!(copied(ours) && !copied(place("t", 1)));
+        assert!(!copied(other), "no letter of it is kept");
         assert_eq!(letters.looked_through("t").unwrap(), offsets);
         assert!(letters.looked_through("u").unwrap().is_empty());
         assert_eq!(letters.counts().len(), 2, "marks are no counters");
 
         letters.put(&[letter("a", "t", 5)]).unwrap();
-        assert!(replayed(ours), "its other letter is kept");
+        assert!(copied(ours), "its other letter is kept");
         letters.put(&[letter("a", "t", 6)]).unwrap();
-        assert!(replayed(ours));
+        assert!(copied(ours));
         letters.put(&[letter("a", "t", 7)]).unwrap();
-        assert!(!replayed(ours) && letters.rows.prefix([DONE]).unwrap().next().is_none());
+        assert!(!copied(ours) && letters.rows.prefix([DONE]).unwrap().next().is_none());
     }
 
     #[test]
@@ -280,8 +297,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let letters = DeadLetters::open(&Database::open(folder.path()).unwrap(), 1).unwrap();
         letters.put(&[letter("a", "t", 0)]).unwrap();
-        letters.note(&ReplayNotes { done: vec![place("t", 0)], ..ReplayNotes::default() }).unwrap();
+        letters.note(&CopyNotes { done: vec![place("t", 0)], ..CopyNotes::default() }).unwrap();
         letters.put(&[letter("b", "t", 0)]).unwrap();
-        assert!(letters.was_replayed(place("t", 0)).unwrap());
+        assert!(letters.was_copied(place("t", 0)).unwrap());
     }
 }

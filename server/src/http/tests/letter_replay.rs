@@ -7,7 +7,9 @@ use axum::http::Request;
 use serde_json::json;
 use std::time::Duration;
 use tally_engine::database::DatabaseError;
-use tally_engine::engine::{AppendError, LogError, ReplayCounts, ReplayFault, StateUnavailable};
+use tally_engine::engine::{
+    AppendError, LetterReplayCounts, LetterReplayFault, LogError, StateUnavailable,
+};
 
 const PATH: &str = "/api/dead-letters/replay";
 
@@ -15,17 +17,17 @@ const PATH: &str = "/api/dead-letters/replay";
 async fn the_engine_is_asked_and_its_counts_are_the_answer() {
     let world = World::new(Limits::default()).await;
     let counts =
-        ReplayCounts { appended: 3, still_refused: 2, in_log: 1, undecided: 0, more: false };
+        LetterReplayCounts { appended: 3, still_refused: 2, in_log: 1, undecided: 0, more: false };
     *world.fake.replayed.lock() = Ok(counts);
     let answer = world.post(PATH, "{}").await;
     assert_eq!(
         (answer.status.as_u16(), answer.text.as_str()),
         (200, r#"{"appended":3,"still_refused":2,"in_log":1}"#)
     );
-    *world.fake.replayed.lock() = Ok(ReplayCounts { more: true, ..counts });
+    *world.fake.replayed.lock() = Ok(LetterReplayCounts { more: true, ..counts });
     let answer = world.post(PATH, r#"{"reason":"invalid_json"}"#).await;
     assert_eq!(answer.text, r#"{"appended":3,"still_refused":2,"in_log":1,"more":true}"#);
-    *world.fake.replayed.lock() = Ok(ReplayCounts { undecided: 4, more: true, ..counts });
+    *world.fake.replayed.lock() = Ok(LetterReplayCounts { undecided: 4, more: true, ..counts });
     let answer = world.post(PATH, r#"{"reason":"missing_field:user_id"}"#).await;
     assert_eq!(
         answer.text,
@@ -65,7 +67,7 @@ async fn what_prevents_it_is_told() {
     let world = World::new(Limits::default()).await;
     let failed = DatabaseError::Failed { reason: "no".into() };
     let faults = [
-        (ReplayFault::Busy, 409, "replay_running", "1"),
+        (LetterReplayFault::Busy, 409, "replay_running", "1"),
         (failed.into(), 503, "store_unavailable", "1"),
         (StateUnavailable::Loading.into(), 503, "store_unavailable", "1"),
         (LogError::Fatal("no".into()).into(), 503, "log_unavailable", ""),

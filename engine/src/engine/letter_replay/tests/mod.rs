@@ -1,148 +1,44 @@
 //! Dead letters that are judged again, over an embedded log, alone and as one that others write to.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use super::super::replay_memory::GOES_ON;
+mod test_log;
+mod waits;
+
+use super::super::counted_records::{CountedMetric, CountedRecords};
+use super::memory::GOES_ON;
 use super::*;
 use crate::config::{Config, EventsConfig};
 use crate::database::Database;
-use crate::decode::DedupeWindow;
+use crate::dead_letter::DeadLetters;
+use crate::decode::{Decoder, DedupeWindow};
 use crate::event::{EventBatch, Position, Record};
-use crate::log::{
-    self, AppendOutcome, LogReader, LogRecord, Source, Survey, Surveyed, Tail, Wanted,
-};
-use crate::pipeline::Origin;
+use crate::log::{self, LogRecord};
+use crate::pipeline::Coverage;
 use crate::progress::Span;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use test_log::{Failure, Shared, TestLog};
 
 const THEN: i64 = 1_700_000_000_000;
 
-/// How an append of copies fails.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Failure {
-    /// After they were written.
-    Written,
-    /// Before.
-    Lost,
-    /// All but the first are too large.
-    TooLarge,
+/// Where a call begins, and how long it goes on.
+struct CallBounds {
+    /// Number of the first letter.
+    next: u64,
+    steps: usize,
+    time: Duration,
 }
 
-/// A log that is shared, or not, and whose appends fail when they are told to.
-struct TestLog {
-    inner: Arc<dyn Log>,
-    shared: bool,
-    fails: Mutex<Option<Failure>>,
-    /// Offsets behind the end of each partition that wait for a transaction.
-    open: Mutex<u64>,
-    /// What lies before this offset, of each partition, was dropped.
-    start: Mutex<u64>,
-}
-
-impl Survey for TestLog {
-    fn topic(&self, wait: Duration) -> Result<Option<String>, LogError> {
-        self.inner.survey().topic(wait)
-    }
-
-    fn ask(&self, _: Duration) -> Result<Surveyed, LogError> {
-        Ok(Surveyed { topic: None, bounds: self.bounds()? })
-    }
-}
-
-/// The log and what surveys it.
-struct Shared(Arc<TestLog>);
-
-impl Log for Shared {
-    fn kind(&self) -> &'static str {
-        "log"
-    }
-
-    fn name(&self) -> &str {
-        "log"
-    }
-
-    fn is_shared(&self) -> bool {
-        self.0.shared
-    }
-
-    fn begins_at_end(&self) -> bool {
-        false
-    }
-
-    fn source(&self) -> Result<Box<dyn Source>, LogError> {
-        self.0.inner.source()
-    }
-
-    fn replay(&self, wanted: Wanted) -> Result<Box<dyn Source>, LogError> {
-        self.0.inner.replay(wanted)
-    }
-
-    fn tail(&self, from: &Position) -> Result<Box<dyn Tail>, LogError> {
-        self.0.inner.tail(from)
-    }
-
-    fn range(&self, partition: u32, from: u64, to: u64) -> Result<Box<dyn LogReader>, LogError> {
-        self.0.inner.range(partition, from, to)
-    }
-
-    fn bounds(&self) -> Result<Vec<Bounds>, LogError> {
-        self.0.bounds()
-    }
-
-    fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError> {
-        self.0.inner.starts(since_ms)
-    }
-
-    fn append(&self, records: &[(&[u8], &[u8])], now: i64) -> Result<AppendOutcome, AppendError> {
-        self.0.inner.append(records, now)
-    }
-
-    fn append_replayed(
-        &self,
-        records: &[ReplayRecord<'_>],
-        now: i64,
-    ) -> Result<AppendOutcome, AppendError> {
-        match self.0.fails.lock().take() {
-            None => self.0.inner.append_replayed(records, now),
-            Some(Failure::Lost) => Err(AppendError::InDoubt("it may be there".into())),
-            Some(Failure::Written) => {
-                self.0.inner.append_replayed(records, now)?;
-                Err(AppendError::InDoubt("it may be there".into()))
-            }
-            Some(Failure::TooLarge) => {
-                let outcome = self.0.inner.append_replayed(&records[..1], now)?;
-                Ok(AppendOutcome { too_large: (1..records.len()).collect(), ..outcome })
-            }
-        }
-    }
-
-    fn writing(&self) -> Result<String, String> {
-        self.0.inner.writing()
-    }
-
-    fn survey(&self) -> Arc<dyn Survey> {
-        self.0.clone()
-    }
-}
-
-impl TestLog {
-    fn bounds(&self) -> Result<Vec<Bounds>, LogError> {
-        let (open, first) = (*self.open.lock(), *self.start.lock());
-        let now = |held: Bounds| {
-            let start = held.start.max(first);
-            Bounds { start, end: (held.end - open.min(held.end)).max(start), open, ..held }
-        };
-        Ok(self.inner.bounds()?.into_iter().map(now).collect())
-    }
-}
+/// From the first letter on, as long as a call may go on.
+const WHOLE_CALL: CallBounds = CallBounds { next: 0, steps: STEPS, time: CALL_TIME };
 
 /// An engine's letters beside a log.
 struct Rig {
     log: Arc<TestLog>,
     letters: DeadLetters,
     window: u64,
-    counted: Vec<(BTreeMap<u32, Origin>, Position)>,
-    memory: Mutex<ReplayMemory>,
+    counted: Vec<CountedMetric>,
+    memory: Mutex<LetterReplayMemory>,
     _folder: tempfile::TempDir,
 }
 
@@ -177,8 +73,8 @@ fn events(offsets: std::ops::Range<u64>) -> Vec<DeadLetter> {
     offsets.map(|offset| letter(offset, &event(offset))).collect()
 }
 
-const fn counts(appended: u64, still_refused: u64, in_log: u64) -> ReplayCounts {
-    ReplayCounts { appended, still_refused, in_log, undecided: 0, more: false }
+const fn counts(appended: u64, still_refused: u64, in_log: u64) -> LetterReplayCounts {
+    LetterReplayCounts { appended, still_refused, in_log, undecided: 0, more: false }
 }
 
 impl Rig {
@@ -190,35 +86,41 @@ impl Rig {
         Rig { log, letters, window: self.window, counted, memory, _folder: folder }
     }
 
+    /// The counts, and the number of the next letter if it did not come to the end.
     fn call(
         &self,
         reason: Option<&str>,
-        (from, steps, time): (u64, usize, Duration),
-    ) -> Result<(ReplayCounts, Option<u64>), ReplayFault> {
+        bounds: CallBounds,
+    ) -> Result<(LetterReplayCounts, Option<u64>), LetterReplayFault> {
         let log = Shared(self.log.clone());
         let held = held(&log)?;
-        let judge = Decoder::new(&EventsConfig::default()).unwrap();
+        let decoder = Decoder::new(&EventsConfig::default()).unwrap();
         let mut memory = self.memory.lock();
-        let mut replay = LetterReplay {
+        let judge = LetterJudge {
+            log: log.name(),
+            letters: &self.letters,
+            decoder: &decoder,
+            held: held.clone(),
+            counted: CountedRecords(self.counted.clone()),
+        };
+        let copies = KnownCopies {
             log: &log,
             letters: &self.letters,
-            judge: &judge,
+            decoder: &decoder,
             memory: &mut memory,
             window: self.window,
-            counted: CountedRecords(self.counted.clone()),
-            now: held.clone(),
             held,
-            looked: BTreeMap::new(),
-            undecided: 0,
-            until: Instant::now() + time,
-            counts: ReplayCounts::default(),
+            looked_through: BTreeMap::new(),
+            until: Instant::now() + bounds.time,
         };
-        let next = replay.run(reason, from, steps)?;
-        Ok((replay.counts, next))
+        let mut replay = LetterReplay::new(judge, copies);
+        let from = LetterCursor { next: bounds.next, undecided: 0 };
+        let cursor = replay.run(reason, from, bounds.steps)?;
+        Ok((replay.counts, cursor.map(|cursor| cursor.next)))
     }
 
-    fn replay(&self) -> Result<ReplayCounts, ReplayFault> {
-        self.call(None, (0, STEPS, CALL_TIME)).map(|(counts, _)| counts)
+    fn replay(&self) -> Result<LetterReplayCounts, LetterReplayFault> {
+        self.call(None, WHOLE_CALL).map(|(counts, _)| counts)
     }
 
     fn append(&self, user: u64, payload: &str) -> (u32, u64) {
@@ -244,14 +146,11 @@ impl Rig {
         all
     }
 
-    /// The copies in the log: of what, and of which time.
+    /// The origins of the copies in the log: places and times.
     fn copies(&self) -> Vec<(String, i64)> {
-        let records = self.records();
-        let of = |(_, record): &(u32, LogRecord)| {
-            let of = record.borrowed().replayed?;
-            Some((of.origin.to_owned(), of.timestamp_ms))
-        };
-        let mut copies: Vec<_> = records.iter().filter_map(of).collect();
+        let origins = self.records().into_iter().filter_map(|(_, record)| record.origin);
+        let mut copies: Vec<_> =
+            origins.map(|origin| (String::from(origin.place), origin.timestamp_ms)).collect();
         copies.sort();
         copies
     }
@@ -301,7 +200,7 @@ fn what_is_an_event_now_is_sent_once_and_the_rest_stays() {
     assert_eq!(rig.copies(), [("old/7/3".to_owned(), THEN)]);
     assert_eq!(rig.replay().unwrap(), counts(0, 2, 4), "again");
     assert_eq!(rig.copies().len(), 1);
-    let copy = rig.records().into_iter().find(|(_, record)| record.original.is_some()).unwrap();
+    let copy = rig.records().into_iter().find(|(_, record)| record.origin.is_some()).unwrap();
     assert_eq!(rig.append(3, "{").0, copy.0, "it is where its user's events are");
     assert_eq!(rig.counted_events(), 1);
 }
@@ -310,7 +209,7 @@ fn what_is_an_event_now_is_sent_once_and_the_rest_stays() {
 fn those_of_one_reason_are_judged_again() {
     let rig = rig(false);
     rig.letters.put(&events(0..3)).unwrap();
-    let of = |reason| rig.call(Some(reason), (0, STEPS, CALL_TIME)).unwrap().0;
+    let of = |reason| rig.call(Some(reason), WHOLE_CALL).unwrap().0;
     assert_eq!(of("too_deep"), counts(0, 0, 0));
     assert_eq!(of("invalid_json"), counts(3, 0, 0));
 }
@@ -319,8 +218,12 @@ fn those_of_one_reason_are_judged_again() {
 fn what_was_counted_from_the_log_is_not_sent() {
     let mut rig = rig(false);
     let gaps = vec![Span { from: 6, to: 8 }];
-    let origin = Origin { start: 5, gaps, ..Origin::default() };
-    rig.counted.push((BTreeMap::from([(1, origin)]), Position(BTreeMap::from([(1, 10)]))));
+    let coverage = Coverage { start: 5, gaps, ..Coverage::default() };
+    rig.counted.push(CountedMetric {
+        coverages: BTreeMap::from([(1, coverage)]),
+        position: Position(BTreeMap::from([(1, 10)])),
+        is_behind: false,
+    });
     let ours = |offset| {
         DeadLetter::new("invalid_json", "log", 1, offset, THEN, Some(event(offset).as_bytes()))
     };
@@ -341,7 +244,7 @@ fn what_is_in_doubt_is_looked_for_before_it_is_sent_again() {
             rig.letters.put(&events(0..5)).unwrap();
             *rig.log.fails.lock() = Some(failure);
             let fault = rig.replay().unwrap_err();
-            assert!(matches!(fault, ReplayFault::Append(AppendError::InDoubt(_))), "{fault}");
+            assert!(matches!(fault, LetterReplayFault::Append(AppendError::InDoubt(_))), "{fault}");
             assert_eq!(rig.letters.intended().unwrap().len(), 5);
             // A crash is no different: what is on disk is all that the next call knows.
             let expected =
@@ -409,7 +312,7 @@ fn a_call_that_ends_at_its_bound_is_gone_on_with() {
     let mut sent = Vec::new();
     let mut from = Some(0);
     while let Some(next) = from {
-        let (counts, at) = rig.call(None, (next, 1, CALL_TIME)).unwrap();
+        let (counts, at) = rig.call(None, CallBounds { next, steps: 1, ..WHOLE_CALL }).unwrap();
         assert_eq!(counts.more, at.is_some());
         sent.push(counts.appended);
         from = at;
@@ -420,7 +323,8 @@ fn a_call_that_ends_at_its_bound_is_gone_on_with() {
     late.letters.put(&events(0..1_500)).unwrap();
     let (mut from, mut calls, mut known) = (Some(0), 0, 0);
     while let Some(next) = from {
-        let (counts, at) = late.call(None, (next, STEPS, Duration::ZERO)).unwrap();
+        let (counts, at) =
+            late.call(None, CallBounds { next, time: Duration::ZERO, ..WHOLE_CALL }).unwrap();
         assert_eq!(counts.appended, 0);
         (from, calls, known) = (at, calls + 1, known + counts.in_log);
         assert!(calls < 1_000, "it comes to an end");
@@ -439,11 +343,12 @@ fn without_letters_nothing_is_looked_through() {
 
 #[test]
 fn a_call_goes_on_only_with_the_same_question() {
-    let left = LeftOff { reason: Some("a".into()), next: 7, undecided: 0, at: Instant::now() };
+    let left = LeftOff {
+        reason: Some("a".into()),
+        cursor: LetterCursor { next: 7, undecided: 0 },
+        at: Instant::now(),
+    };
     assert!(left.is_of(Some("a")) && !left.is_of(Some("b")) && !left.is_of(None));
     let Some(before) = Instant::now().checked_sub(GOES_ON) else { return };
     assert!(!LeftOff { at: before, ..left }.is_of(Some("a")), "too long ago");
 }
-
-#[path = "replay_waits_tests.rs"]
-mod waits;

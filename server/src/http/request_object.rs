@@ -1,0 +1,120 @@
+//! The JSON object in a request's body: read strictly, so that every key is known and given once.
+//!
+//! Says what is wrong with the body as a whole and with its keys. What the values mean is judged by
+//! whoever asked for the object. Work grows with the body's length alone, and of many unknown keys
+//! only the first are named.
+
+use super::codes::Code;
+use super::json_members::{self, Members};
+use super::problem::Problem;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use tally_plugin::ask::Fault;
+
+/// Most unknown keys that are named; a body may contain any number of them.
+const UNKNOWN_KEYS: usize = 64;
+
+/// The members of an object, each value as it was written.
+pub(crate) struct RequestObject<'a> {
+    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+impl<'a> RequestObject<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// 400 `invalid_json`; 422 `invalid_request`: it is not an object.
+    pub(crate) fn parse(body: &'a [u8]) -> Result<RequestObject<'a>, Problem> {
+        RequestObject::of(json_value(body)?)
+    }
+
+    /// Takes a value apart that is a body, or a part of one.
+    ///
+    /// # Errors
+    /// 422 `invalid_request`: it is not an object.
+    pub(crate) fn of(value: &'a RawValue) -> Result<RequestObject<'a>, Problem> {
+        let not_an_object =
+            || Problem::fault(Code::InvalidRequest, "", "the body is not an object");
+        let Members(members) = json_members::members(value).ok_or_else(not_an_object)?;
+        Ok(RequestObject { members })
+    }
+
+    /// The value of a key: the first, if it is given twice.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.members.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
+    }
+
+    /// The faults of the keys: those that are unknown, or given twice.
+    pub(crate) fn key_faults(&self, known: &[&str]) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = Vec::new();
+        let (mut seen, mut twice, mut unknown) = (HashSet::new(), HashSet::new(), 0);
+        for (key, _) in &self.members {
+            let is_first = seen.insert(key.as_ref());
+            if !known.contains(&key.as_ref()) {
+                // One fault per pointer.
+                if is_first && unknown < UNKNOWN_KEYS {
+                    unknown += 1;
+                    let known = format!("unknown key; known keys: {}", known.join(", "));
+                    faults.push(key_fault(key, known));
+                }
+            } else if !is_first && twice.insert(key.as_ref()) {
+                faults.push(key_fault(key, "is given twice".into()));
+            }
+        }
+        faults
+    }
+}
+
+/// The JSON value in a body.
+///
+/// # Errors
+/// 400 `invalid_json`.
+pub(crate) fn json_value(body: &[u8]) -> Result<&RawValue, Problem> {
+    serde_json::from_slice(body).map_err(|error| invalid_json(&error))
+}
+
+/// 400 with the place.
+pub(crate) fn invalid_json(error: &serde_json::Error) -> Problem {
+    Problem::new(Code::InvalidJson, format!("the body is not JSON: {error}"))
+}
+
+/// A fault at a top-level key; the pointer is escaped as RFC 6901 says.
+pub(crate) fn key_fault(key: &str, detail: String) -> Fault {
+    Fault { pointer: format!("/{}", key.replace('~', "~0").replace('/', "~1")), detail }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_no_object_is_refused() {
+        for (body, code) in [
+            ("", "invalid_json"),
+            ("{", "invalid_json"),
+            ("{} {}", "invalid_json"),
+            ("[]", "invalid_request"),
+            ("null", "invalid_request"),
+        ] {
+            let refused = RequestObject::parse(body.as_bytes()).err().unwrap();
+            assert_eq!(refused.code(), code, "{body}");
+        }
+    }
+
+    #[test]
+    fn each_key_has_one_fault_at_most() {
+        let body = br#"{"a":1,"x/~":2,"b":3,"a":4,"x/~":5,"a":6}"#;
+        let object = RequestObject::parse(body).unwrap();
+        let faults = object.key_faults(&["a", "b"]);
+        let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/x~1~0", "/a"]);
+        assert_eq!(object.get("a").map(RawValue::get), Some("1"), "the first");
+        assert!(object.get("c").is_none());
+        let many: Vec<String> = (0..1_000).map(|n| format!("\"{n}\":0")).collect();
+        let many = format!("{{{}}}", many.join(","));
+        let object = RequestObject::parse(many.as_bytes()).unwrap();
+        assert_eq!(object.key_faults(&["a"]).len(), UNKNOWN_KEYS);
+    }
+}
