@@ -160,7 +160,8 @@ fn a_fault_says_where_and_what() {
         r#"{"type": "object", "required": ["user_id"], "additionalProperties": false, "properties": {
             "user_id": {"type": ["integer", "string"]}, "limit": {"minimum": 1, "maximum": 10},
             "tags": {"items": {"type": "string", "maxLength": 3}, "uniqueItems": true, "maxItems": 1},
-            "a/b": {"propertyNames": {"pattern": "^x"}}, "by": {"enum": ["day", "hour"]}, "one": {"const": "x"},
+            "a/b": {"propertyNames": {"pattern": "^x"}}, "code": {"pattern": "^[A-Z]{3}$", "description": " three letters, such as EUR\n"},
+            "size": {"type": "string", "pattern": "^[0-9]+$", "description": " "}, "by": {"enum": ["day", "hour"]}, "one": {"const": "x"},
             "cell": {"oneOf": [{"const": "count"}, {"type": "object", "properties": {"sum": true, "min": true}}, {"type": "array"}]},
             "odd": {"not": {"multipleOf": 2}}, "left": {"dependentRequired": {"a": ["b"]}}}}"#,
     );
@@ -181,6 +182,12 @@ fn a_fault_says_where_and_what() {
             "/a~1b",
             "the key \"y\" is not allowed here: \"y\" does not match \"^x\"",
         ),
+        (
+            json!({"user_id": 1, "code": "euro"}),
+            "/code",
+            "\"euro\" does not fit: three letters, such as EUR",
+        ),
+        (json!({"user_id": 1, "size": "x"}), "/size", "\"x\" does not match \"^[0-9]+$\""),
         (json!({"user_id": 1, "by": "week"}), "/by", "\"week\" is not one of \"day\", \"hour\""),
         (json!({"user_id": 1, "one": "y"}), "/one", "\"y\" is not \"x\""),
         (
@@ -193,7 +200,7 @@ fn a_fault_says_where_and_what() {
         (
             json!({"user_id": 1, "limt": 1}),
             "",
-            "unknown key \"limt\"; the keys are \"user_id\", \"limit\", \"tags\", \"a/b\", \"by\", \"one\", \"cell\", \"odd\", \"left\"",
+            "unknown key \"limt\"; the keys are \"user_id\", \"limit\", \"tags\", \"a/b\", \"code\", \"size\", \"by\", \"one\", \"cell\", \"odd\", \"left\"",
         ),
     ] {
         let faults = schema.faults(&value, 9);

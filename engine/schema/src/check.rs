@@ -201,8 +201,12 @@ impl<'a> Check<'a> {
             TextKeyword::MaxLength(most) => {
                 characters(*most) <= *most || self.fault(at, value, || FaultKind::MaxLength(*most))
             }
-            TextKeyword::Pattern(pattern) => {
-                pattern.is_in(text) || self.fault(at, value, || FaultKind::Pattern(&pattern.text))
+            TextKeyword::Pattern { pattern, description } => {
+                pattern.is_in(text)
+                    || self.fault(at, value, || match description {
+                        Some(description) => FaultKind::Described(description),
+                        None => FaultKind::Pattern(&pattern.text),
+                    })
             }
         }
     }

@@ -337,7 +337,13 @@ impl<'s> Compiler<'s> {
         let least = self.count(id, members, "minLength")?.map(TextKeyword::MinLength);
         let most = self.count(id, members, "maxLength")?.map(TextKeyword::MaxLength);
         let pattern = match members.get("pattern") {
-            Some(Value::String(text)) => Some(TextKeyword::Pattern(self.pattern(id, text)?)),
+            Some(Value::String(text)) => {
+                let description = members.get("description").and_then(Value::as_str);
+                let description = description.map(str::trim).filter(|text| !text.is_empty());
+                let (pattern, description) =
+                    (self.pattern(id, text)?, description.map(str::to_owned));
+                Some(TextKeyword::Pattern { pattern, description })
+            }
             Some(_) => return self.malformed(id, "pattern", "a text"),
             None => None,
         };

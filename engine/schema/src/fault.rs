@@ -48,8 +48,10 @@ pub enum FaultKind<'a> {
     MinLength(u64),
     /// It has more characters.
     MaxLength(u64),
-    /// It does not match this expression.
+    /// It does not match this expression, of which the schema says nothing.
     Pattern(&'a str),
+    /// It does not match an expression of which the schema says this.
+    Described(&'a str),
     /// It has fewer items.
     MinItems(u64),
     /// It has more items.
@@ -216,6 +218,7 @@ fn describe(
             write!(to, "{value} is longer than {}", counted(*most, "character"))
         }
         FaultKind::Pattern(pattern) => write!(to, "{value} does not match \"{pattern}\""),
+        FaultKind::Described(what) => write!(to, "{value} does not fit: {what}"),
         FaultKind::MinItems(least) => {
             write!(to, "{value} has fewer than {}", counted(*least, "item"))
         }

@@ -9,6 +9,9 @@
 //! here (`unevaluatedItems`, `$dynamicRef`, what only earlier drafts know) makes the schema
 //! invalid: it never passes in silence.
 //!
+//! Where a text does not match a `pattern`, its fault says the `description` beside the pattern:
+//! people read that, and not the expression, which is told where there is no description.
+//!
 //! Neither a schema nor a value is trusted. The number of subschemas, the patterns, the depth and
 //! the work of a check are bounded; a value on which the work runs out does not fit. Nothing is
 //! fetched from anywhere.

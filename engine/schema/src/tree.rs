@@ -82,7 +82,11 @@ pub(crate) enum TextKeyword {
     /// In characters.
     MinLength(u64),
     MaxLength(u64),
-    Pattern(Pattern),
+    Pattern {
+        pattern: Pattern,
+        /// What the schema says of the text.
+        description: Option<String>,
+    },
 }
 
 /// Asserts something of an array.

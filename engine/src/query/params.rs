@@ -71,6 +71,14 @@ impl Params {
         &self.schema
     }
 
+    /// As [`Params::faults`], of params whose numbers may be written in any way (`5.0`).
+    pub fn faults_as_written(&self, params: Value, now: i64) -> Vec<Fault> {
+        match params.as_object().and_then(settled) {
+            Some(settled) => self.faults(&Value::Object(settled), now),
+            None => self.faults(&params, now),
+        }
+    }
+
     /// The faults of a question's params (at most 100), one per pointer, in the order of the
     /// pointers: what the schema says, and what only the time params together say. `now` is the end
     /// of a window that names none.
@@ -292,6 +300,11 @@ mod tests {
         let both = faults(&json!({"user_id": 1, "window": "1y", "from": 0}));
         assert_eq!(both.len(), 1, "{both:?}");
         assert!(both[0].pointer == "/params/window" && both[0].detail.contains("1y"), "{both:?}");
+        let window = "a number and m, h, d or w, such as 2h, or all";
+        assert!(both[0].detail.starts_with(&format!("\"1y\" does not fit: {window}")), "{both:?}");
+        let types = faults(&json!({"user_id": 1, "event_types": ["Buy"]}));
+        let words = "\"Buy\" does not fit: an event type: a-z first";
+        assert!(types[0].detail.starts_with(words), "{types:?}");
         for to in [json!(true), json!("soon"), json!(null)] {
             assert_eq!(
                 params(&json!({"user_id": 1, "from": 2_000, "to": to})),

@@ -22,6 +22,9 @@ pub(super) const TIME_PARAMS: [&str; 5] = ["window", "from", "to", "bucket", "ev
 /// Points of a series at most.
 const MAX_POINTS: i64 = 10_000;
 
+/// The grammar of a type in words.
+const EVENT_TYPE: &str = "an event type: a-z first, then a-z, 0-9 or _, at most 32 characters";
+
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -64,14 +67,14 @@ pub(super) fn follows_held(params: &Map<String, Value>) -> bool {
 pub(super) fn schema() -> Map<String, Value> {
     let time = |what: &str| json!({"description": what, "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}]});
     let properties = json!({
-        "window": {"description": "length of the window, ending at `to`, else now; not together \
-                                   with `from`",
+        "window": {"description": "a number and m, h, d or w, such as 2h, or all: the length of the \
+                                   window, which ends at `to`, else now; not together with `from`",
             "type": "string", "pattern": "^([1-9][0-9]{0,8}[mhdw]|all)$", "default": "all"},
         "from": time("start, inclusive: RFC 3339 or Unix milliseconds"),
         "to": time("end, exclusive: RFC 3339 or Unix milliseconds"),
         "bucket": {"description": "adds a series in UTC-aligned steps", "enum": ["1m", "5m", "15m", "1h", "6h", "1d"]},
         "event_types": {"description": "counts only these", "type": "array", "minItems": 1, "maxItems": 64,
-            "uniqueItems": true, "items": {"type": "string", "pattern": "^([a-z][a-z0-9_]{0,31}|__other__)$"}},
+            "uniqueItems": true, "items": {"description": EVENT_TYPE, "type": "string", "pattern": "^([a-z][a-z0-9_]{0,31}|__other__)$"}},
     });
     let Value::Object(properties) = properties else { return Map::new() };
     properties
@@ -117,9 +120,10 @@ fn bounds(params: &Map<String, Value>, as_of: i64, faults: &mut Vec<Fault>) -> W
         let value = params.get(name)?;
         let time = time_of(value);
         if time.is_none() {
-            let detail = "neither an RFC 3339 time with zone nor Unix milliseconds of the years \
-                          0000 to 9999"
-                .into();
+            let detail = format!(
+                "{name} is neither an RFC 3339 time with zone nor Unix milliseconds of the years \
+                 0000 to 9999"
+            );
             faults.push(Fault { pointer: format!("/params/{name}"), detail });
         }
         time

@@ -251,7 +251,8 @@ pub(crate) struct Pointed {
 }
 
 impl ProblemText {
-    /// For people: title and detail, then a line for each pointer; `None`: it says nothing.
+    /// For people: title and detail, then a line for each pointer, or on the same line the only
+    /// one; `None`: it says nothing.
     pub(crate) fn text(&self) -> Option<String> {
         let mut text = match (self.title.as_str(), self.detail.as_str()) {
             ("", "") => return None,
@@ -259,8 +260,17 @@ impl ProblemText {
             ("", detail) => tame(detail),
             (title, detail) => format!("{}: {}", tame(title), tame(detail)),
         };
-        for Pointed { pointer, detail } in &self.errors {
-            text.push_str(&format!("\n  {}: {}", tame(pointer), tame(detail)));
+        match self.errors.as_slice() {
+            // What is wrong is not said twice.
+            [one] if one.detail == self.detail && one.pointer.is_empty() => {}
+            [one] if one.detail == self.detail => {
+                text.push_str(&format!(" ({})", tame(&one.pointer)));
+            }
+            errors => {
+                for Pointed { pointer, detail } in errors {
+                    text.push_str(&format!("\n  {}: {}", tame(pointer), tame(detail)));
+                }
+            }
         }
         if let Some(near) = self.suggestions.first()
             && !text.contains(near.as_str())
@@ -315,6 +325,10 @@ mod tests {
             problem.problem(),
             "Invalid params: 2 faults\n  /params/limit: 0 is less than 1\n  /params/x: unknown"
         );
+        let one = r#"{"title":"Invalid params","detail":"user_id is missing","errors":[{"pointer":"/params/user_id","detail":"user_id is missing"}]}"#;
+        assert_eq!(answer(one).problem(), "Invalid params: user_id is missing (/params/user_id)");
+        let whole = r#"{"title":"Invalid request","detail":"the body is not an object","errors":[{"pointer":"","detail":"the body is not an object"}]}"#;
+        assert_eq!(answer(whole).problem(), "Invalid request: the body is not an object");
         assert_eq!(
             answer(r#"{"title":"Not found","suggestions":["a_b"]}"#).problem(),
             "Not found\n  did you mean \"a_b\"?"

@@ -67,6 +67,13 @@ fn check(config: &ConfigFile) -> Result<(), Failure> {
     if let Some(error) = ConfigError::listing(faults) {
         return Err(error.into());
     }
+    if !loaded.config.export.prometheus.is_empty() {
+        output::note(
+            "note: whether `rows`, `value` and `labels` of an export lead to something is known once \
+             its metric has answered: then tally_export_up and tally_export_left_out in /metrics say \
+             so, and the log why",
+        );
+    }
     output::data(&summary(&loaded));
     Ok(())
 }

@@ -3,8 +3,8 @@
 
 use super::args::Engine;
 use crate::catalogue::id;
-use crate::http::LONGEST_PACE_MS;
-use clap::{Args as Group, Subcommand};
+use crate::http::{EVENT_TYPE, LONGEST_PACE_MS, is_event_type};
+use clap::{Args as Group, Subcommand, ValueEnum};
 use serde_json::Value;
 use std::time::Duration;
 use tally_engine::config::duration;
@@ -62,6 +62,7 @@ and the warnings on stderr when they change. A lost connection is made again. Wh
 there is only no answer now, it waits for one.
 
   tally query products_popularity '{\"limit\":5,\"window\":\"24h\"}'
+  tally query products_popularity --expand names
   tally query event_frequencies '{\"window\":\"1h\"}' --watch
   tally query event_frequencies --watch --interval 1s | jq .total")]
 pub(crate) struct Query {
@@ -73,9 +74,13 @@ pub(crate) struct Query {
     /// Show the answer again whenever it changes, until Ctrl-C
     #[arg(long)]
     pub(crate) watch: bool,
-    /// The least time between two of them (100ms, 2s, 1m) [default: 250ms]
+    /// The least time between two of them (100ms, 2s, 1m); an engine grants no less than its [live]
+    /// min_interval_ms, and then it is said [default: 250ms]
     #[arg(long, value_name = "TIME", requires = "watch", value_parser = interval)]
     pub(crate) interval: Option<Duration>,
+    /// Add to the answer what the catalogue knows of its ids
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) expand: Option<Expand>,
     /// End after so many of them
     #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
@@ -84,6 +89,13 @@ pub(crate) struct Query {
     /// Print the whole answer on one line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What an answer may have beside ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Expand {
+    /// Names of users and products
+    Names,
 }
 
 #[derive(Group, Debug)]
@@ -117,7 +129,7 @@ Events are printed as they were written, one a line; on stderr is what was misse
   tally tap --user 7 | jq .product_id")]
 pub(crate) struct Tap {
     /// Only events of this type; several are separated by commas
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = event_type)]
     pub(crate) types: Vec<String>,
     /// Only events of this user
     #[arg(long, value_name = "ID", value_parser = id::parse)]
@@ -158,6 +170,10 @@ fn params(text: &str) -> Result<Value, String> {
             Err(format!("not JSON: {error}; put single quotes around it: '{{\"limit\":5}}'"))
         }
     }
+}
+
+fn event_type(text: &str) -> Result<String, &'static str> {
+    if is_event_type(text) { Ok(text.to_owned()) } else { Err(EVENT_TYPE) }
 }
 
 /// A time between two answers: as other times, or in milliseconds.

@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 /// A message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard<'m> {
-    /// The first one: how far the engine has counted.
-    Hello(String),
+    /// The first one: how far the engine has counted, and the least time between two updates, if
+    /// it says so.
+    Hello { position: String, least_ms: Option<u64> },
     /// An event as it was written, and the position from which what follows it can be asked for.
     Event { cursor: Option<String>, event: &'m str },
     /// So many events were dropped, because they were not taken in time.
@@ -36,6 +37,7 @@ struct AnyMessage<'m> {
     #[serde(borrow)]
     event: Option<&'m RawValue>,
     count: u64,
+    min_interval_ms: Option<u64>,
     from: String,
     to: String,
     code: String,
@@ -54,7 +56,7 @@ pub(super) fn hear(text: &str) -> Heard<'_> {
     let Ok(message) = serde_json::from_str::<AnyMessage<'_>>(text) else { return Heard::Other };
     let AnyMessage { position, cursor, event, count, from, to, code, detail, errors, .. } = message;
     match (message.r#type.as_str(), event, message.result) {
-        ("hello", ..) => Heard::Hello(position),
+        ("hello", ..) => Heard::Hello { position, least_ms: message.min_interval_ms },
         ("event", Some(event), _) => Heard::Event { cursor, event: event.get() },
         ("update", _, Some(result)) => Heard::Update {
             result: result.get(),
@@ -78,7 +80,11 @@ mod tests {
         for (message, heard) in [
             (
                 r#"{"type":"hello","protocol":1,"position":"0:1204,1:998","metrics":["a"]}"#,
-                Heard::Hello(text("0:1204,1:998")),
+                Heard::Hello { position: text("0:1204,1:998"), least_ms: None },
+            ),
+            (
+                r#"{"type":"hello","protocol":1,"position":"","metrics":[],"min_interval_ms":50}"#,
+                Heard::Hello { position: String::new(), least_ms: Some(50) },
             ),
             (
                 r#"{"type":"event","id":"e","position":"0:17","cursor":"0:17,1:9","event":{"user_id": 1.0}}"#,

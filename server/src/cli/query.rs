@@ -13,7 +13,11 @@ pub(crate) fn run(args: &Query) -> Result<(), Failure> {
     if args.watch {
         return watch::run(args);
     }
-    let question = json!({"name": args.name, "params": args.params}).to_string();
+    let mut question = json!({"name": args.name, "params": args.params});
+    if args.expand.is_some() {
+        question["expand"] = json!(["names"]);
+    }
+    let question = question.to_string();
     let client = args.engine.client()?;
     let answer = ask(async { client.post("/api/metrics", Body::Json(question.into())).await })?;
     if args.json {

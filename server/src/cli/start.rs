@@ -289,6 +289,7 @@ mod library {
             answer_bytes: usize::try_from(limits.answer_bytes).unwrap_or(usize::MAX),
             sockets: live.streams,
             subscriptions: live.subscriptions,
+            min_interval: Duration::from_millis(live.min_interval_ms),
             kept_replies: engine.budget().kept_replies(),
             answers: engine.budget().answers.clone(),
             watched: engine.budget().sockets.clone(),

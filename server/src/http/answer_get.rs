@@ -199,12 +199,12 @@ fn parse_query(
     // Other bytes could be in a header, but no tag of this server has any.
     if after.as_ref().map_or(true, |after| after.as_ref().is_some_and(|tag| tag.to_str().is_err()))
     {
-        query.fault("after", "is not the ETag of an answer");
+        query.fault("after", "after is not the ETag of an answer");
     }
     let names = query.names();
     let wait = query.get("wait").map_or(Some(Duration::ZERO), parse_wait);
     if wait.is_none() {
-        query.fault("wait", "is not a time of at most 60 s, such as 30s or 500ms");
+        query.fault("wait", "wait is not a time of at most 60 s, such as 30s or 500ms");
     }
     let asked = query.finish(name, names)?;
     // What could not be read of these was noted as a fault.

@@ -86,10 +86,10 @@ fn parse(body: &[u8]) -> Result<ReadQueries, Problem> {
     let object = RequestObject::parse(body)?;
     let mut faults = object.key_faults(&[QUERIES]);
     let fault = match object.get(QUERIES).map(json_members::elements) {
-        None => "is missing".to_owned(),
-        Some(None) => "is not an array".to_owned(),
+        None => "queries is missing".to_owned(),
+        Some(None) => "queries is not an array".to_owned(),
         Some(Some(queries)) if queries.is_empty() || queries.len() > MOST => {
-            format!("has {} questions; 1 to {MOST} are answered together", queries.len())
+            format!("queries has {} questions; 1 to {MOST} are answered together", queries.len())
         }
         Some(Some(queries)) if faults.is_empty() => {
             return Ok(queries.into_iter().map(metric_request::parse_value).collect());

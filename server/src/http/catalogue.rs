@@ -136,14 +136,14 @@ fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
                     limit = rows;
                     continue;
                 }
-                _ => format!("is not an integer from 1 to {MOST}"),
+                _ => format!("limit is not an integer from 1 to {MOST}"),
             },
             "cursor" => match decode_cursor(kind, value) {
                 Some(id) => {
                     after = Some(id);
                     continue;
                 }
-                None => "is not the `next` of a page of this listing".into(),
+                None => "cursor is not the `next` of a page of this listing".into(),
             },
             _ => continue,
         };

@@ -187,8 +187,9 @@ codes! {
         "The engine cannot answer questions; errors names the parts that are not in order.",
         "/readyz?verbose shows all parts.";
     PositionInvalid "position_invalid" 422 Way::Both, false,
-        "What should say which events are known is no position.",
-        "Give back a position or cursor as it was received, such as 0:17,1:9.";
+        "What should say which events are known is no position, or none of this log.",
+        "Give back a position or cursor as it was received, such as 0:17,1:9. If the log is another one \
+         than then, begin without.";
     RecordNotFound "record_not_found" 404 Way::Answer, false,
         "The log holds no record at this offset.",
         "The detail says what it holds: retention may have taken the record.";

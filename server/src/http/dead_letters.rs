@@ -106,7 +106,7 @@ fn parse_query(
         match key.as_str() {
             "limit" => {
                 let asked = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-                let detail = || format!("is not an integer from 1 to {MOST}");
+                let detail = || format!("limit is not an integer from 1 to {MOST}");
                 limit =
                     asked.ok_or_else(|| Problem::fault(Code::InvalidParams, "/limit", detail()))?;
             }

@@ -5,6 +5,7 @@
 //! with every fault at once, so that nobody waits in vain.
 
 use super::json_members;
+use super::request_object::{given_twice, unknown_key};
 use crate::catalogue::id::{self, MAX_INTEGER};
 use serde_json::value::RawValue;
 use tally_engine::engine::FeedFilter;
@@ -17,10 +18,14 @@ const TYPES: usize = 64;
 /// Longest type, bytes.
 const LONGEST_TYPE: usize = 32;
 
+/// What a type is, in words.
+pub(crate) const EVENT_TYPE: &str =
+    "a type is a-z first, then a-z, 0-9 or _, at most 32 characters";
+
 /// The type of events whose own type is absent, or not in `[events] types`.
 const OTHER: &str = "__other__";
 
-const KNOWN: &str = "unknown key; known keys: event_types, user_id, product_id";
+const KNOWN: &str = "event_types, user_id, product_id";
 
 /// Reads a filter part by part.
 pub(crate) struct FilterReader {
@@ -37,23 +42,24 @@ pub(crate) struct FilterReader {
 pub(crate) fn of_json(json: &RawValue) -> Result<FeedFilter, Vec<Fault>> {
     let mut reader = FilterReader::new("/events");
     let Some(json_members::Members(members)) = json_members::members(json) else {
-        return Err(vec![Fault { pointer: "/events".into(), detail: "is not an object".into() }]);
+        let detail = "events is not an object".into();
+        return Err(vec![Fault { pointer: "/events".into(), detail }]);
     };
     for (n, (key, value)) in members.iter().enumerate() {
         if members[..n].iter().any(|(other, _)| other == key) {
-            reader.fault(key, "is given twice");
+            reader.fault(key, given_twice(key).detail);
             continue;
         }
         match key.as_ref() {
             "event_types" => match serde_json::from_str::<Vec<String>>(value.get()) {
                 Ok(types) => reader.event_types(types.iter().map(String::as_str)),
-                Err(_) => reader.fault(key, "is not an array of texts"),
+                Err(_) => reader.fault(key, "event_types is not an array of texts"),
             },
             "user_id" | "product_id" => match serde_json::from_str::<String>(value.get()) {
                 Ok(text) => reader.id(key, &text),
                 Err(_) => reader.number(key, value),
             },
-            _ => reader.fault(key, KNOWN),
+            _ => reader.fault(key, unknown_key(key, KNOWN).detail),
         }
     }
     reader.finish()
@@ -92,10 +98,11 @@ impl FilterReader {
     fn event_types<'a>(&mut self, types: impl Iterator<Item = &'a str>) {
         let types: Vec<Box<str>> = types.map(Box::from).collect();
         if !(1..=TYPES).contains(&types.len()) {
-            self.fault("event_types", format!("must name 1 to {TYPES} types"));
+            self.fault("event_types", format!("event_types must name 1 to {TYPES} types"));
         } else if let Some(never) = types.iter().find(|name| !is_event_type(name)) {
             let never = never.escape_debug();
-            self.fault("event_types", format!("no event has the type \"{never}\""));
+            let detail = format!("no event has the type \"{never}\": {EVENT_TYPE}");
+            self.fault("event_types", detail);
         } else {
             self.filter.event_types = types;
         }
@@ -114,7 +121,8 @@ impl FilterReader {
         match number.filter(|number| *number <= MAX_INTEGER) {
             Some(number) => self.set_id(key, Id::Integer(number)),
             None => {
-                self.fault(key, format!("is neither an integer from 0 to {MAX_INTEGER} nor a text"))
+                let what = format!("neither an integer from 0 to {MAX_INTEGER} nor a text");
+                self.fault(key, format!("{key} is {what}"));
             }
         }
     }
@@ -126,7 +134,7 @@ impl FilterReader {
 }
 
 /// Whether an event can have this type.
-fn is_event_type(name: &str) -> bool {
+pub(crate) fn is_event_type(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_lowercase();
     let rest = |byte: u8| letter(byte) || byte.is_ascii_digit() || byte == b'_';
     let written = name.bytes().next().is_some_and(letter) && name.bytes().all(rest);
@@ -184,5 +192,11 @@ mod tests {
         let mut reader = FilterReader::new("");
         assert!(reader.takes("event_types", "") && reader.takes("user_id", "__other__"));
         assert_eq!(reader.finish().unwrap_err().len(), 2);
+        let raw: &RawValue = serde_json::from_str(r#"{"event_types":["Buy"]}"#).unwrap();
+        let told = of_json(raw).unwrap_err();
+        assert_eq!(
+            told[0].detail,
+            "no event has the type \"Buy\": a type is a-z first, then a-z, 0-9 or _, at most 32 characters"
+        );
     }
 }

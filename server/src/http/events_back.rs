@@ -9,6 +9,7 @@ use super::codes::Code;
 use super::event_filter::FilterReader;
 use super::json_members::push_text;
 use super::problem::Problem;
+use super::request_object::unknown_key;
 use super::{App, answer, etag};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -30,7 +31,7 @@ use tally_plugin::ask::Fault;
 const LIMIT: usize = 50;
 const MOST: usize = 1_000;
 
-const KNOWN: &str = "unknown key; known keys: before, event_types, limit, product_id, user_id";
+const KNOWN: &str = "before, event_types, limit, product_id, user_id";
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
@@ -73,10 +74,13 @@ fn parse(
                     limit = events;
                     continue;
                 }
-                _ => format!("is not an integer from 1 to {MOST}"),
+                _ => format!("limit is not an integer from 1 to {MOST}"),
             },
             key if filter.takes(key, value) => continue,
-            _ => KNOWN.into(),
+            _ => {
+                faults.push(unknown_key(key, KNOWN));
+                continue;
+            }
         };
         faults.push(Fault { pointer: format!("/{key}"), detail });
     }
@@ -114,10 +118,13 @@ pub(crate) async fn record(
     State(app): State<Arc<App>>,
     place: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let fault = |pointer| Problem::fault(Code::InvalidParams, pointer, "is not a whole number");
-    let Path((partition, offset)) = place.map_err(|_| fault(""))?;
-    let partition: u32 = partition.parse().map_err(|_| fault("/partition"))?;
-    let offset: u64 = offset.parse().map_err(|_| fault("/offset"))?;
+    let fault = |pointer, detail| Problem::fault(Code::InvalidParams, pointer, detail);
+    let Path((partition, offset)) =
+        place.map_err(|_| fault("", "partition and offset are not UTF-8"))?;
+    let partition: u32 =
+        partition.parse().map_err(|_| fault("/partition", "partition is not a whole number"))?;
+    let offset: u64 =
+        offset.parse().map_err(|_| fault("/offset", "offset is not a whole number"))?;
     let engine = Arc::clone(&app.engine);
     let found = blocking(&app, move || engine.record(partition, offset)).await?;
     match found.map_err(|fault| unreadable(&fault))? {

@@ -72,7 +72,7 @@ fn parse(body: &[u8]) -> Result<Option<String>, Problem> {
     match reason.transpose() {
         Ok(Some(reason)) if !Reason::is_word(&reason) => {
             let fault = format!(
-                "is no verdict on a record (the events of `plugin_failed` and `internal_error` are \
+                "reason is no verdict on a record (the events of `plugin_failed` and `internal_error` are \
                  in the log, and a corrected plugin counts them); there are {}",
                 Reason::words()
             );
@@ -80,7 +80,7 @@ fn parse(body: &[u8]) -> Result<Option<String>, Problem> {
         }
         Ok(reason) if faults.is_empty() => return Ok(reason),
         Ok(_) => {}
-        Err(_) => faults.push(key_fault(REASON, "is not a text".into())),
+        Err(_) => faults.push(key_fault(REASON, "reason is not a text".into())),
     }
     Err(Problem::invalid(Code::InvalidRequest, faults))
 }

@@ -52,32 +52,32 @@ pub(crate) fn parse_value(whole: &RawValue) -> Result<MetricRequest, Problem> {
     let of = |name: &str| object.get(name);
 
     let name = match of("name") {
-        None => Err("is missing".to_owned()),
-        Some(value) => parse_member(value, "a text"),
+        None => Err("name is missing: the metric that is asked".to_owned()),
+        Some(value) => parse_member("name", value, "a text"),
     };
     let at_least = of("at_least")
         .map(|value| {
-            parse_member::<String>(value, "a position as text")
+            parse_member::<String>("at_least", value, "a position as text")
                 .and_then(|text| text.parse::<Position>())
         })
         .transpose();
     let wait_ms = of("wait_ms").map_or(Ok(WAIT_MS), |value| match parse_natural(value) {
-        None => Err("is not an integer from 0 to 30000".into()),
+        None => Err(format!("wait_ms is not an integer from 0 to {LONGEST_WAIT_MS}")),
         Some(wait) if wait > LONGEST_WAIT_MS => {
-            Err(format!("{wait} is greater than the maximum of {LONGEST_WAIT_MS}"))
+            Err(format!("wait_ms is greater than the maximum of {LONGEST_WAIT_MS}: {wait}"))
         }
         Some(wait) => Ok(wait),
     });
     let expand = of("expand").map_or(Ok(Vec::new()), |value| {
-        match parse_member::<Vec<String>>(value, "an array of texts") {
+        match parse_member::<Vec<String>>("expand", value, "an array of texts") {
             Ok(wanted) if wanted.iter().any(|wanted| wanted != "names") => {
-                Err("has a value other than \"names\", the only one".into())
+                Err("expand has a value other than \"names\", the only one".into())
             }
             other => other,
         }
     });
-    let allow_partial =
-        of("allow_partial").map_or(Ok(false), |value| parse_member(value, "true or false"));
+    let allow_partial = of("allow_partial")
+        .map_or(Ok(false), |value| parse_member("allow_partial", value, "true or false"));
     let mut take = |key: &str, fault_text: Option<&String>| {
         faults.extend(fault_text.map(|text| key_fault(key, text.clone())))
     };
@@ -119,7 +119,7 @@ pub(crate) fn parse_value(whole: &RawValue) -> Result<MetricRequest, Problem> {
 /// The text is no JSON object.
 pub(crate) fn with_params(name: String, text: &str, names: bool) -> Result<MetricRequest, Fault> {
     let params: Value = serde_json::from_str(text)
-        .map_err(|error| key_fault("params", format!("is not JSON: {error}")))?;
+        .map_err(|error| key_fault("params", format!("params is not JSON: {error}")))?;
     if let Some(fault) = check_params(&params) {
         return Err(fault);
     }
@@ -152,11 +152,15 @@ impl MetricRequest {
 
 fn check_params(params: &Value) -> Option<Fault> {
     (!params.is_object() && !params.is_null())
-        .then(|| key_fault("params", "is not an object".into()))
+        .then(|| key_fault("params", "params is not an object".into()))
 }
 
-fn parse_member<'a, T: Deserialize<'a>>(value: &'a RawValue, what: &str) -> Result<T, String> {
-    serde_json::from_str(value.get()).map_err(|_| format!("is not {what}"))
+fn parse_member<'a, T: Deserialize<'a>>(
+    key: &str,
+    value: &'a RawValue,
+    what: &str,
+) -> Result<T, String> {
+    serde_json::from_str(value.get()).map_err(|_| format!("{key} is not {what}"))
 }
 
 /// An integer from 0 on, however it is written (`5.0`, `1e1`).

@@ -40,6 +40,7 @@ mod json_members;
 mod letter_replay;
 mod listener;
 mod live;
+mod log_ends;
 mod mcp;
 mod metric_request;
 mod metrics;
@@ -72,6 +73,7 @@ mod tests;
 
 // For the command line, which shows what it gets from here.
 pub(crate) use codes::{status_of_code, title as title_of_code};
+pub(crate) use event_filter::{EVENT_TYPE, is_event_type};
 pub(crate) use live::LONGEST_PACE_MS;
 pub(crate) use rows::rows_for_people;
 pub(crate) use ws::LONGEST as LONGEST_MESSAGE;
@@ -164,6 +166,9 @@ pub struct Limits {
     pub sockets: usize,
     /// Subscriptions of one WebSocket; one more is refused.
     pub subscriptions: usize,
+    /// The least time between two updates of a metric that is watched, as the engine has it; who
+    /// asks for less gets this.
+    pub min_interval: Duration,
     /// Between two pings to a WebSocket.
     pub socket_ping: Duration,
     /// How long a WebSocket may be silent; then it is closed.
@@ -214,6 +219,7 @@ impl Default for Limits {
             held: 2_048,
             sockets: 4_096,
             subscriptions: 64,
+            min_interval: Duration::from_millis(50),
             socket_ping: seconds(20),
             socket_dead: seconds(30),
             socket_write: seconds(10),
@@ -258,6 +264,7 @@ struct App {
     asyncapi: Arc<documents::KeptDocument>,
     redactor: redact_paths::PathRedactor,
     position_waits: Arc<wait_for_position::PositionWaits>,
+    log_ends: log_ends::LogEnds,
     limits_hit: refusals::LimitsHit,
     evaluations: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -290,6 +297,7 @@ impl App {
             asyncapi: documents::KeptDocument::new(asyncapi::text),
             redactor: redact_paths::PathRedactor::new(),
             position_waits,
+            log_ends: log_ends::LogEnds::default(),
             limits_hit: refusals::LimitsHit::default(),
             evaluations: permits(limits.evaluations),
             waiting: permits(limits.evaluations),

@@ -5,7 +5,7 @@
 use super::codes::Code;
 use super::metric_request::{self, MetricRequest};
 use super::problem::Problem;
-use super::request_object::key_fault;
+use super::request_object::{given_twice, key_fault, unknown_key};
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use tally_plugin::ask::Fault;
@@ -34,11 +34,10 @@ impl QuestionQuery {
             {
                 (true, false) | (false, true) => {}
                 (true, true) => {
-                    faults.push(key_fault(key, "is given twice".into()));
+                    faults.push(given_twice(key));
                 }
                 (false, false) => {
-                    let known = format!("unknown key; known keys: {}", known.join(", "));
-                    faults.push(key_fault(key, known));
+                    faults.push(unknown_key(key, &known.join(", ")));
                 }
             }
         }
@@ -59,7 +58,7 @@ impl QuestionQuery {
     pub(crate) fn names(&mut self) -> bool {
         let expand = self.get("expand").map(|expand| expand == "names");
         if expand == Some(false) {
-            self.fault("expand", "is not \"names\", the only value");
+            self.fault("expand", "expand is not \"names\", the only value");
         }
         expand.unwrap_or_default()
     }

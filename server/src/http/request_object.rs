@@ -15,6 +15,9 @@ use tally_plugin::ask::Fault;
 /// Most unknown keys that are named; a body may contain any number of them.
 const UNKNOWN_KEYS: usize = 64;
 
+/// Letters of an unknown key that are repeated beside its pointer.
+const LONGEST_SHOWN: usize = 64;
+
 /// The members of an object, each value as it was written.
 pub(crate) struct RequestObject<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -55,11 +58,10 @@ impl<'a> RequestObject<'a> {
                 // One fault per pointer.
                 if is_first && unknown < UNKNOWN_KEYS {
                     unknown += 1;
-                    let known = format!("unknown key; known keys: {}", known.join(", "));
-                    faults.push(key_fault(key, known));
+                    faults.push(unknown_key(key, &known.join(", ")));
                 }
             } else if !is_first && twice.insert(key.as_ref()) {
-                faults.push(key_fault(key, "is given twice".into()));
+                faults.push(given_twice(key));
             }
         }
         faults
@@ -77,6 +79,21 @@ pub(crate) fn json_value(body: &[u8]) -> Result<&RawValue, Problem> {
 /// 400 with the place.
 pub(crate) fn invalid_json(error: &serde_json::Error) -> Problem {
     Problem::new(Code::InvalidJson, format!("the body is not JSON: {error}"))
+}
+
+/// The fault of a key that is none of those that are known, which are listed.
+pub(crate) fn unknown_key(key: &str, known: &str) -> Fault {
+    let (start, cut) = match key.char_indices().nth(LONGEST_SHOWN) {
+        Some((end, _)) => (&key[..end], "…"),
+        None => (key, ""),
+    };
+    let detail = format!("unknown key \"{}{cut}\"; known keys: {known}", start.escape_debug());
+    key_fault(key, detail)
+}
+
+/// The fault of a key that is given twice.
+pub(crate) fn given_twice(key: &str) -> Fault {
+    key_fault(key, format!("{} is given twice", key.escape_debug()))
 }
 
 /// A fault at a top-level key; the pointer is escaped as RFC 6901 says.

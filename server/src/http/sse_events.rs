@@ -2,14 +2,16 @@
 //! events.
 //!
 //! The id of each is the cursor of the feed behind it, so that a browser that connects again goes
-//! on there by itself. What was missed, and what the log no longer holds, is told without an id. The
-//! text of a longer event is one for all who get it; of a shorter one a copy is cheaper.
+//! on there by itself; a position that is none of this log is refused. What was missed, and what
+//! the log no longer holds, is told without an id. The text of a longer event is one for all who
+//! get it; of a shorter one a copy is cheaper.
 
 use super::codes::Code;
 use super::connection::Connection;
 use super::event_filter::FilterReader;
 use super::feed_messages::{EVENT_END, event_head, failed_message, feed_message};
 use super::problem::Problem;
+use super::request_object::unknown_key;
 use super::{App, sse};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
@@ -22,7 +24,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tally_engine::engine::{FeedEvent, FeedFilter, FeedItem, FeedListener};
 use tally_engine::event::Position;
-use tally_plugin::ask::Fault;
 
 /// Items that are taken at a time.
 const TOGETHER: usize = 64;
@@ -33,7 +34,7 @@ const SHARED: usize = 4 * 1024;
 /// How long a client waits before it connects again after an internal error, milliseconds.
 const RETRY_FAILED: &str = "retry: 60000\n";
 
-const KNOWN: &str = "unknown key; known keys: event_types, product_id, since, user_id";
+const KNOWN: &str = "event_types, product_id, since, user_id";
 
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
@@ -45,6 +46,10 @@ pub(crate) async fn stream(
     let place = Arc::clone(&app.sockets)
         .try_acquire_owned()
         .map_err(|_| Problem::overloaded("too many WebSockets and streams are open"))?;
+    if let Some(since) = &since {
+        let judged = app.log_ends.judge(&app.engine, since).await;
+        judged.map_err(|fault| no_position(fault.to_string()))?;
+    }
     let connection = connection.as_deref();
     let turns = connection.map(|connection| connection.replays().clone()).unwrap_or_default();
     let listener = app.engine.listen(filter, since, &turns);
@@ -65,7 +70,7 @@ fn parse(
         if key == "since" {
             since = Some(value.as_str());
         } else if !filter.takes(key, value) {
-            unknown.push(Fault { pointer: format!("/{key}"), detail: KNOWN.into() });
+            unknown.push(unknown_key(key, KNOWN));
         }
     }
     match filter.finish() {
@@ -83,8 +88,12 @@ fn position(since: Option<&str>, headers: &HeaderMap) -> Result<Option<Position>
     let Some(text) = sse::last_id(headers).or(since) else { return Ok(None) };
     match text.parse() {
         Ok(position) => Ok(Some(position)),
-        Err(detail) => Err(Problem::fault(Code::PositionInvalid, "/since", detail)),
+        Err(detail) => Err(no_position(detail)),
     }
+}
+
+fn no_position(detail: String) -> Problem {
+    Problem::fault(Code::PositionInvalid, "/since", detail)
 }
 
 fn messages(listener: FeedListener) -> BoxStream<'static, Bytes> {

@@ -64,7 +64,7 @@ fn parse(
         ms.map(Duration::from_millis)
     });
     if ms.is_none() {
-        let detail = format!("is not an integer from 0 to {LONGEST_PACE_MS}");
+        let detail = format!("min_interval_ms is not an integer from 0 to {LONGEST_PACE_MS}");
         query.fault("min_interval_ms", &detail);
     }
     // What is no number was noted as a fault.

@@ -89,7 +89,7 @@ fn every_command_has_help() {
 
 #[test]
 fn wrong_usage_is_2_and_says_what_was_meant() {
-    let wrong: [(&[&str], &str); 22] = [
+    let wrong: [(&[&str], &str); 24] = [
         (&["dead-letters", "--limit", "0"], "1..=100"),
         (&["dead-letters", "--limit", "101"], "1..=100"),
         (&["dead-letters", "--reason", "a&b"], "as it is listed"),
@@ -110,6 +110,8 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (&["demo", "--duration", "soon"], "is not a duration"),
         (&["top"], "tally lag --json"),
         (&["tap", "--since", "0"], "is not PARTITION:OFFSET"),
+        (&["tap", "--type", "Buy"], "a type is a-z first, then a-z, 0-9 or _"),
+        (&["query", "x", "--expand", "prices"], "[possible values: names]"),
         (&["tap", "--user", ""], "must not be empty"),
         (&["tap", "--limit", "0"], "1.."),
     ];

@@ -194,6 +194,42 @@ fn a_filter_is_applied_to_what_was_and_to_what_comes() {
 }
 
 #[test]
+fn a_position_that_is_none_of_the_log_is_refused_with_what_the_log_is() {
+    let home = Home::new(&format!("{CONFIG}[log]\npartitions = 2\n")).unwrap();
+    let tally = home.start().unwrap();
+    let end = post(&tally.client, 0..20);
+    let ends = tally.client.get("/api/internal/log").unwrap().json();
+    let ends: Vec<u64> = (0..2_usize).map(|n| ends[n]["end"].as_u64().unwrap()).collect();
+    let beyond =
+        format!("partition 1 ends at offset {}, and {} is beyond that", ends[1], ends[1] + 1);
+    let unknown = "the log has no partition 2; its last one is partition 1".to_owned();
+    let mut live = silent(&tally);
+    for (since, detail) in [
+        (format!("0:0,1:{}", ends[1] + 1), beyond),
+        ("0:0,2:0".to_owned(), unknown.clone()),
+        (format!("2:{}", u64::MAX), unknown),
+    ] {
+        let errors = json!([{"pointer": "/since", "detail": detail}]);
+        subscribe(&mut live, "a", json!({}), Some(&since));
+        let told = json!({"type": "error", "id": "a", "code": "position_invalid",
+            "detail": detail, "errors": errors});
+        assert_eq!(message(&mut live), told);
+        let answer = tally.client.get(&format!("/api/events/stream?since={since}")).unwrap();
+        let problem = answer.json();
+        assert_eq!((answer.status, &problem["code"]), (422, &json!("position_invalid")));
+        assert_eq!((&problem["detail"], &problem["errors"]), (&json!(detail), &errors));
+    }
+    // The end itself is one, and what comes behind it is told.
+    let all = format!("0:{},1:{}", ends[0], ends[1]);
+    tally.client.ask("event_frequencies", &json!({}), &end).unwrap();
+    subscribe(&mut live, "a", json!({}), Some(&all));
+    post(&tally.client, 20..21);
+    assert_eq!(event(&message(&mut live)).0, 20);
+    drop(live);
+    tally.stop().unwrap();
+}
+
+#[test]
 fn what_the_log_no_longer_holds_is_told_before_the_first_that_it_does() {
     let config = format!("{CONFIG}[log]\npartitions = 1\nretention_bytes = 2097152\n");
     let home = Home::new(&config).unwrap();

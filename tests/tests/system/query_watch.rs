@@ -176,3 +176,27 @@ fn on_a_terminal_it_is_drawn_in_place_and_fits() {
     }
     tally.stop().unwrap();
 }
+
+#[test]
+fn names_stand_beside_ids_where_they_are_wished_and_a_raised_interval_is_said() {
+    let home = Home::new(CONFIG).unwrap();
+    home.write("products.csv", "product_id,product_name,cost\n1,Lamp,29.90\n").unwrap();
+    home.succeed(&["import", "products", "products.csv"]).unwrap();
+    let tally = home.start().unwrap();
+    let url = tally.url();
+    let end = post(&tally.client, 1);
+    tally.client.ask("products_popularity", &json!({}), &end).unwrap();
+    let question = ["query", "products_popularity", "--json", "--expand", "names", "--url", &url];
+    let once = ["--watch", "--limit", "1", "--interval", "10ms"];
+    let note =
+        "note: --interval 10 ms counts as 50 ms, the engine's least ([live] min_interval_ms)\n";
+    for (more, told) in [(&[][..], ""), (&once[..], note)] {
+        let output = home.run(&[&question[..], more].concat()).unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), told));
+        let answer: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        assert_eq!(answer["result"]["products"][0]["name"], "Lamp", "{answer}");
+    }
+    let plain = home.succeed(&["query", "products_popularity", "--json", "--url", &url]).unwrap();
+    assert!(!plain.contains("Lamp"), "{plain}");
+    tally.stop().unwrap();
+}

@@ -59,6 +59,16 @@ fn what_the_log_holds_is_printed_as_far_as_it_is_wanted() {
         (&whole["type"], &whole["position"], &whole["event"]["user_id"]),
         (&json!("event"), &json!("0:1"), &json!(0))
     );
+    for (since, detail) in [
+        ("0:101", "partition 0 ends at offset 100, and 101 is beyond that"),
+        ("0:0,3:7", "the log has no partition 3; its last one is partition 0"),
+    ] {
+        let output = home.run(&["tap", "--url", &url, "--since", since]).unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        let refused = format!("error: the engine refuses: {detail} (position_invalid)\n");
+        assert!(told.contains(&refused), "{told}");
+    }
     let output = home.run(&["tap", "--url", &url, "--since", "0:0", "--limit", "1"]).unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(told, "note: --since 0:1 goes on from here\n");

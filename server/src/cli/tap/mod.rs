@@ -67,7 +67,7 @@ fn filter(args: &Tap) -> Value {
 impl Following for Tapping<'_> {
     fn take(&mut self, text: &str) -> FollowStep {
         match hear(text) {
-            Heard::Hello(position) => {
+            Heard::Hello { position, .. } => {
                 let subscription = self.subscription();
                 // Should the connection end before the first event: from here on.
                 if !position.is_empty() {
@@ -99,6 +99,10 @@ impl Following for Tapping<'_> {
                 return FollowStep::Again(detail);
             }
             Heard::Refused { code, detail, .. } => {
+                if code == "position_invalid" {
+                    // Nothing goes on from there.
+                    self.since = None;
+                }
                 return FollowStep::Refused(format!("the engine refuses: {detail} ({code})"));
             }
             Heard::Update { .. } | Heard::Other => {}

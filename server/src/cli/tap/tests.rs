@@ -70,7 +70,8 @@ async fn messages_are_printed_whole_where_that_is_wished() {
 async fn a_refusal_ends_it_and_a_busy_engine_is_asked_again() {
     let (url, served) =
         server(vec![vec![error("overloaded")], vec![error("position_invalid")]]).await;
-    let (ended, lines, notes, _) = tapped(&url, (json!({}), None, false)).await;
+    let (ended, lines, notes, since) = tapped(&url, (json!({}), None, false)).await;
+    assert_eq!(since, None, "nothing goes on from there");
     assert!(
         matches!(&ended, Err(Failure::Failed(why)) if why == "the engine refuses: because (position_invalid)"),
         "{ended:?}"

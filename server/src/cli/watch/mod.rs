@@ -20,11 +20,15 @@ use super::output::{json_line, note, redraw, screen_size, tame};
 use crate::http::{LONGEST_MESSAGE, status_of_code, title_of_code};
 use output::{LineForm, LineOutput, ScreenOutput, WatchOutput, WatchedAnswer};
 use serde_json::json;
+use std::time::Duration;
 
 /// What is watched, what was told of it, and where it goes.
 struct Watching<'o> {
     /// The message that asks for it.
     subscription: String,
+    /// The least time between two updates that is asked for and was not compared with the engine's
+    /// yet.
+    asked: Option<Duration>,
     /// How many updates are still wanted.
     left: Option<u64>,
     /// What was shown last of what can be seen.
@@ -65,14 +69,17 @@ fn watch(args: &Query, output: &mut dyn WatchOutput) -> Result<(), Failure> {
     }
     let target = args.engine.target()?;
     let (url, place) = (target.socket("/ws?events=none")?, target.to_string());
-    let left = args.limit;
-    let mut watching = Watching { subscription, left, shown: None, told: None, output };
+    let (asked, left) = (args.interval, args.limit);
+    let mut watching = Watching { subscription, asked, left, shown: None, told: None, output };
     following::run(&mut watching, (&url, &place))
 }
 
 fn subscription(args: &Query) -> String {
     let mut message =
         json!({"type": "subscribe", "id": "q", "metric": args.name, "params": args.params});
+    if args.expand.is_some() {
+        message["expand"] = json!(["names"]);
+    }
     if let Some(interval) = args.interval {
         // At most a day.
         message["min_interval_ms"] = json!(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
@@ -83,7 +90,10 @@ fn subscription(args: &Query) -> String {
 impl Following for Watching<'_> {
     fn take(&mut self, text: &str) -> FollowStep {
         match hear(text) {
-            Heard::Hello(_) => FollowStep::Say(self.subscription.clone()),
+            Heard::Hello { least_ms, .. } => {
+                self.compare_pace(least_ms);
+                FollowStep::Say(self.subscription.clone())
+            }
             Heard::Update { result, meta, warnings } => {
                 self.show(&WatchedAnswer { result, meta, warnings })
             }
@@ -108,6 +118,18 @@ impl Following for Watching<'_> {
 }
 
 impl Watching<'_> {
+    /// Says once that updates come less often than they are asked for.
+    fn compare_pace(&mut self, least_ms: Option<u64>) {
+        let (Some(least), Some(asked)) = (least_ms, self.asked.take()) else { return };
+        if asked < Duration::from_millis(least) {
+            self.output.keep(&format!(
+                "note: --interval {} ms counts as {least} ms, the engine's least ([live] \
+                 min_interval_ms)",
+                asked.as_millis()
+            ));
+        }
+    }
+
     fn show(&mut self, answer: &WatchedAnswer<'_>) -> FollowStep {
         self.told = None;
         // Who subscribes again gets what he has.

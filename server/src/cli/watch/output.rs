@@ -66,6 +66,9 @@ pub(super) trait WatchOutput {
 
     /// A line for people.
     fn note(&mut self, line: &str);
+
+    /// A line for people that stays right.
+    fn keep(&mut self, line: &str);
 }
 
 /// What a line holds.
@@ -120,6 +123,10 @@ impl WatchOutput for LineOutput<'_> {
     fn note(&mut self, line: &str) {
         (self.say)(line);
     }
+
+    fn keep(&mut self, line: &str) {
+        (self.say)(line);
+    }
 }
 
 /// A screen that is drawn again.
@@ -132,6 +139,7 @@ pub(super) struct ScreenOutput<'o> {
     as_of: String,
     result: Option<String>,
     words: Vec<String>,
+    kept: Option<String>,
     noted: Option<String>,
 }
 
@@ -142,13 +150,14 @@ impl<'o> ScreenOutput<'o> {
         size: &'o mut dyn FnMut() -> (usize, usize),
         draw: &'o mut dyn FnMut(&[String]) -> bool,
     ) -> ScreenOutput<'o> {
-        let (as_of, result, words, noted) = (String::new(), None, Vec::new(), None);
-        ScreenOutput { title, size, draw, as_of, result, words, noted }
+        let (as_of, result, words) = (String::new(), None, Vec::new());
+        ScreenOutput { title, size, draw, as_of, result, words, kept: None, noted: None }
     }
 
     fn show(&mut self) -> bool {
         let (columns, rows) = (self.size)();
-        let below: Vec<&str> = self.words.iter().chain(&self.noted).map(String::as_str).collect();
+        let below = self.words.iter().chain(&self.kept).chain(&self.noted);
+        let below: Vec<&str> = below.map(String::as_str).collect();
         let title = format!("{}   {}", self.title, self.as_of);
         let text = ScreenText { title: &title, result: self.result.as_deref(), below: &below };
         // The cursor needs a row of its own.
@@ -173,5 +182,9 @@ impl WatchOutput for ScreenOutput<'_> {
         self.noted = Some(tame(line));
         // Who does not see it is noticed with the next update.
         self.show();
+    }
+
+    fn keep(&mut self, line: &str) {
+        self.kept = Some(tame(line));
     }
 }

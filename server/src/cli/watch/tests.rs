@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::cli::args::Engine;
+use crate::cli::engine_args::Expand;
 use crate::cli::following::follow;
 use crate::cli::following_tests::{AT_ONCE, error, server};
 use serde_json::Value;
@@ -15,6 +16,7 @@ fn query(params: Value) -> Query {
         params,
         watch: true,
         interval: None,
+        expand: None,
         limit: None,
         engine: Engine { url: None },
         json: false,
@@ -47,7 +49,8 @@ async fn watched(url: &str, left: Option<u64>, form: LineForm) -> Watched {
 
 fn watching(left: Option<u64>, output: &mut dyn WatchOutput) -> Watching<'_> {
     let subscription = subscription(&query(json!({"limit": 5})));
-    Watching { subscription, left, shown: None, told: None, output }
+    let asked = Some(Duration::from_millis(10));
+    Watching { subscription, asked, left, shown: None, told: None, output }
 }
 
 #[tokio::test]
@@ -141,6 +144,44 @@ async fn a_screen_keeps_the_last_answer_and_says_below_what_is_wrong() {
     assert_eq!(rest, [of("total  1").to_vec(), of("total  2").to_vec()]);
 }
 
+#[test]
+fn that_updates_come_less_often_than_asked_for_is_said_once() {
+    let hello = |more: &str| {
+        format!("{{\"type\":\"hello\",\"protocol\":1,\"position\":\"\",\"metrics\":[]{more}}}")
+    };
+    let told = |hellos: &[String]| {
+        let (mut notes, mut out) = (Vec::new(), |_: &str| true);
+        let mut say = |line: &str| notes.push(line.to_owned());
+        let mut output = LineOutput::new(LineForm::Result, &mut out, &mut say);
+        let mut watching = watching(None, &mut output);
+        for hello in hellos {
+            assert!(matches!(watching.take(hello), FollowStep::Say(_)));
+        }
+        notes
+    };
+    let least = |ms: u64| hello(&format!(",\"min_interval_ms\":{ms}"));
+    let note =
+        "note: --interval 10 ms counts as 50 ms, the engine's least ([live] min_interval_ms)";
+    assert_eq!(told(&[least(50), least(50)]), [note]);
+    assert_eq!(told(&[least(10)]), [""; 0]);
+    assert_eq!(told(&[hello("")]), [""; 0]);
+
+    // On a screen it stays.
+    let mut screens: Vec<Vec<String>> = Vec::new();
+    let mut draw = |lines: &[String]| {
+        screens.push(lines.to_vec());
+        true
+    };
+    let mut size = || (200_usize, 24_usize);
+    let mut output = ScreenOutput::new("m {}".into(), &mut size, &mut draw);
+    let mut watching = watching(None, &mut output);
+    for message in [least(50), update(1, "b", "[]"), update(2, "b", "[]")] {
+        watching.take(&message);
+    }
+    assert_eq!(screens.len(), 2);
+    assert!(screens.iter().all(|screen| screen.iter().any(|line| line == note)), "{screens:?}");
+}
+
 #[tokio::test]
 async fn it_ends_when_nobody_reads_it() {
     let (url, _served) = server(vec![vec![update(1, "b", "[]"), update(2, "b", "[]")]]).await;
@@ -159,6 +200,10 @@ fn the_message_says_how_often_and_one_that_is_too_long_is_not_sent() {
     let asked = Query { interval: Some(Duration::from_secs(2)), ..query(json!({})) };
     let message: Value = serde_json::from_str(&subscription(&asked)).unwrap();
     assert_eq!(message["min_interval_ms"], 2_000);
+    assert_eq!(message.get("expand"), None);
+    let named = Query { expand: Some(Expand::Names), ..asked };
+    let message: Value = serde_json::from_str(&subscription(&named)).unwrap();
+    assert_eq!(message["expand"], json!(["names"]));
     let long = Query { json: true, ..query(json!({"x": "y".repeat(LONGEST_MESSAGE)})) };
     let refused = run(&long);
     assert!(

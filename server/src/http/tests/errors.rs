@@ -14,6 +14,10 @@ use tally_engine::progress::{Halt, Quarantine};
 use tally_engine::store::StoreError;
 use tally_plugin::ask::Fault;
 
+/// Words with which a sentence begins that lacks its subject.
+const PREDICATES: [&str; 9] =
+    ["is", "are", "has", "must", "may", "cannot", "does", "belongs", "needs"];
+
 /// Checks what every problem has, and returns its pointers.
 #[track_caller]
 fn problem(answer: &Answer, status: u16, code: &str) -> Vec<String> {
@@ -28,7 +32,11 @@ fn problem(answer: &Answer, status: u16, code: &str) -> Vec<String> {
         "{body}"
     );
     let errors = body["errors"].as_array().cloned().unwrap_or_default();
-    assert!(errors.iter().all(|error| error["detail"].is_string()));
+    let details = errors.iter().chain([&body]).map(|told| told["detail"].as_str().unwrap());
+    for detail in details {
+        let first = detail.split(' ').next().unwrap();
+        assert!(!PREDICATES.contains(&first), "of what is it said? {body}");
+    }
     errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -46,6 +54,50 @@ async fn a_body_that_is_not_json() {
     }
     problem(&world.post("/api/events", "{").await, 400, "invalid_json");
     assert!(world.fake.asked.lock().is_empty() && world.fake.written.lock().is_empty());
+}
+
+#[tokio::test]
+async fn every_detail_names_what_it_is_about() {
+    let world = World::new(Limits::default()).await;
+    let answer = "/api/metrics/event_frequencies/answer";
+    for (target, code, pointers) in [
+        ("/api/users?limit=x&cursor=y", "invalid_params", &["/limit", "/cursor"][..]),
+        ("/api/dead-letters?limit=0", "invalid_params", &["/limit"]),
+        (
+            "/api/events?limit=x&user_ids=1&product_id=__other__",
+            "invalid_params",
+            &["/limit", "/user_ids", "/product_id"],
+        ),
+        ("/api/events/stream?event_types=Buy&x=1", "invalid_params", &["/x", "/event_types"]),
+        ("/api/records/0/x", "invalid_params", &["/offset"]),
+        ("/api/records/x/0", "invalid_params", &["/partition"]),
+        (
+            "/api/metrics/a/stream?min_interval_ms=-1&x=1",
+            "invalid_request",
+            &["/x", "/min_interval_ms"],
+        ),
+        ("/ws?events=some", "invalid_params", &["/events"]),
+    ] {
+        let found = problem(&world.get(target).await, 422, code);
+        assert_eq!(found, pointers, "{target}");
+    }
+    let told = world.get(&format!("{answer}?wait=2m&expand=x&params=7")).await;
+    assert_eq!(problem(&told, 422, "invalid_request"), ["/expand", "/wait", "/params"]);
+    for (path, body, pointers) in [
+        ("/api/metrics/batch", "{}", &["/queries"][..]),
+        ("/api/metrics/batch", r#"{"queries":7}"#, &["/queries"]),
+        ("/api/metrics/batch", r#"{"queries":[]}"#, &["/queries"]),
+        ("/api/dead-letters/replay", r#"{"reason":7}"#, &["/reason"]),
+        ("/api/dead-letters/replay", r#"{"reason":"x"}"#, &["/reason"]),
+    ] {
+        let answer = world.post(path, body).await;
+        assert_eq!(problem(&answer, 422, "invalid_request"), pointers, "{path} {body}");
+    }
+    let one = world.ask(json!({"name": "a", "wait_ms": -1})).await.json();
+    assert_eq!(one["detail"], "wait_ms is not an integer from 0 to 30000");
+    let one = world.ask(json!({"name": "a", "windw": 1})).await.json();
+    let known = "name, params, at_least, wait_ms, expand, allow_partial";
+    assert_eq!(one["detail"], format!("unknown key \"windw\"; known keys: {known}"));
 }
 
 #[tokio::test]

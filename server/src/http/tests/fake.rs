@@ -394,7 +394,8 @@ impl EngineApi for Fake {
     }
 
     fn log_bounds(&self) -> Result<Vec<Bounds>, LogError> {
-        Ok(vec![Bounds { partition: 0, start: 3, end: 1_204, open: 0 }])
+        let held = |partition, start, end| Bounds { partition, start, end, open: 0 };
+        Ok(vec![held(0, 3, 1_204), held(1, 0, 998), held(8, 0, 8), held(9, 0, 9)])
     }
 
     /// Three records, the second a tombstone, the third a copy; from 100 on it breaks off.

@@ -36,7 +36,8 @@ pub(super) async fn greeted(server: &Listening, path: &str) -> Socket {
     let hello = next(&mut socket).await;
     assert_eq!(
         hello,
-        json!({"type": "hello", "protocol": 1, "position": "0:1204,1:998", "metrics": ["event_frequencies"]})
+        json!({"type": "hello", "protocol": 1, "position": "0:1204,1:998", "metrics": ["event_frequencies"],
+            "min_interval_ms": 50})
     );
     socket
 }

@@ -66,6 +66,10 @@ fn every_code_is_documented_and_every_documented_one_is_in_the_list() {
         let told: Vec<_> = found.iter().filter(|(_, found)| *found == word).collect();
         assert_eq!(told, [&(number, word)], "docs/api.md names {word} once, with its number");
     }
+    for number in [1001, 1013] {
+        let row = format!("\n| {number} | ");
+        assert!(DOCUMENT.contains(&row), "docs/api.md does not say what the close {number} means");
+    }
     let unknown: Vec<_> = found.iter().filter(|(_, word)| Code::find(word).is_none()).collect();
     assert!(unknown.is_empty(), "docs/api.md names codes that there are not: {unknown:?}");
 }

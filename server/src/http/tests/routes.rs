@@ -353,7 +353,11 @@ async fn the_log_is_shown_line_by_line_to_those_who_count_again() {
     let answer = world.get("/api/internal/log").await;
     assert_eq!(
         (answer.status, answer.json()),
-        (StatusCode::OK, json!([{"partition": 0, "start": 3, "end": 1204}]))
+        (
+            StatusCode::OK,
+            json!([{"partition": 0, "start": 3, "end": 1204}, {"partition": 1, "start": 0, "end": 998},
+            {"partition": 8, "start": 0, "end": 8}, {"partition": 9, "start": 0, "end": 9}])
+        )
     );
     let answer = world.get("/api/internal/log?partition=0&from=5&to=9").await;
     let lines: Vec<&str> = answer.text.lines().collect();

@@ -106,6 +106,8 @@ async fn the_last_id_comes_before_since_and_faults_are_told_together() {
     let mut world = World::new(Limits::default()).await;
     for (target, code, pointers) in [
         ("?since=x", "position_invalid", &["/since"][..]),
+        ("?since=0:1205", "position_invalid", &["/since"]),
+        ("?since=0:5,7:0", "position_invalid", &["/since"]),
         ("?since=9:9", "overloaded", &[]),
         ("?user_ids=7", "invalid_params", &["/user_ids"]),
         (

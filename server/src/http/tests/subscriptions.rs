@@ -80,6 +80,16 @@ async fn since_is_given_to_the_engine_and_what_cannot_be_is_told() {
     let a = json!("a");
     let told = refused(&mut socket, &subscribe("a", json!("nowhere"))).await;
     assert_eq!(told, ("position_invalid".into(), a.clone()));
+    for (since, detail) in [
+        ("0:1205", "partition 0 ends at offset 1204, and 1205 is beyond that"),
+        ("0:5,7:0", "the log has no partition 7; its last one is partition 9"),
+    ] {
+        say(&mut socket, &subscribe("a", json!(since))).await;
+        let fault = json!({"pointer": "/since", "detail": detail});
+        let told = json!({"type": "error", "id": "a", "code": "position_invalid",
+            "detail": detail, "errors": [fault]});
+        assert_eq!(next(&mut socket).await, told);
+    }
     let told = refused(&mut socket, &subscribe("a", json!("9:9"))).await;
     assert_eq!(told, ("overloaded".into(), a.clone()));
     let told = refused(&mut socket, &subscribe("a", json!("8:8"))).await;
@@ -87,7 +97,7 @@ async fn since_is_given_to_the_engine_and_what_cannot_be_is_told() {
     say(&mut socket, &subscribe("a", json!("0:17,1:9"))).await;
     heard(&mut socket).await;
     let since: Vec<String> = world.fake.since.lock().iter().map(ToString::to_string).collect();
-    assert_eq!(since, ["0:17,1:9"]);
+    assert_eq!(since, ["0:1205", "0:5,7:0", "0:17,1:9"]);
     let told = refused(&mut socket, &subscribe("a", json!("0:1"))).await;
     assert_eq!(told, ("id_in_use".into(), a));
     say(&mut socket, &json!({"type": "subscribe", "id": "b", "events": {}})).await;

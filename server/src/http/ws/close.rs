@@ -25,7 +25,7 @@ pub(super) const GOING_AWAY: Close =
 const BAD_FRAME: Close = Close {
     code: 1002,
     error: Some(Code::ProtocolError),
-    detail: "not a valid client frame (RFC 6455)",
+    detail: "the frame is none that a client may send (RFC 6455)",
 };
 const BINARY: Close =
     Close { code: 1003, error: Some(Code::BinaryMessage), detail: "messages must be text" };

@@ -11,7 +11,7 @@ use crate::http::json_members;
 use crate::http::live::{LONGEST_PACE_MS, USUAL_PACE};
 use crate::http::metric_request;
 use crate::http::problem::Problem;
-use crate::http::request_object::key_fault;
+use crate::http::request_object::{given_twice, key_fault, unknown_key};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -82,10 +82,16 @@ impl MessageFault {
 
     pub(super) fn because(id: Option<&str>, code: Code, errors: Vec<Fault>) -> MessageFault {
         let detail = match errors.as_slice() {
-            [one] => format!("{} {}", one.pointer, one.detail),
+            [one] => one.detail.clone(),
             many => format!("{} faults", many.len()),
         };
         MessageFault { errors, ..MessageFault::new(id, code, detail) }
+    }
+
+    /// `since` is no position of this log.
+    pub(super) fn since(id: &str, detail: String) -> MessageFault {
+        let fault = Fault { pointer: "/since".into(), detail };
+        MessageFault::because(Some(id), Code::PositionInvalid, vec![fault])
     }
 
     /// What the engine refused, without paths.
@@ -152,14 +158,13 @@ pub(super) fn parse(text: &str) -> Result<Said, MessageFault> {
 
 fn topic(members: &MessageMembers<'_>, id: &str) -> Result<Topic, MessageFault> {
     let refused = |detail: &str| Err(MessageFault::new(Some(id), Code::InvalidRequest, detail));
-    let faults = |keys: &[&str], detail: &str| -> Vec<Fault> {
+    let faults = |keys: &[&str], topic: &str| -> Vec<Fault> {
         let given = keys.iter().filter(|key| member(members, key).is_some());
-        given.map(|key| Fault { pointer: format!("/{key}"), detail: detail.into() }).collect()
+        let detail = |key: &str| format!("{key} belongs to a subscription to {topic}");
+        given.map(|key| key_fault(key, detail(key))).collect()
     };
-    let (of_metric, of_events) = (
-        faults(&OF_METRICS[1..], "belongs to a subscription to a metric"),
-        faults(&OF_EVENTS[1..], "belongs to a subscription to events"),
-    );
+    let (of_metric, of_events) =
+        (faults(&OF_METRICS[1..], "a metric"), faults(&OF_EVENTS[1..], "events"));
     match (member(members, "metric"), member(members, "events")) {
         (Some(_), Some(_)) => refused("give either `metric` or `events`"),
         (None, None) => refused("give `metric` or `events`"),
@@ -207,24 +212,26 @@ fn metric_topic(
     let mut faults = Vec::new();
     let mut add = |key: &str, detail: String| faults.push(key_fault(key, detail));
     if names.is_none() {
-        add("expand", "is not an array of \"names\", the only value".into());
+        add("expand", "expand is not an array of \"names\", the only value".into());
     }
     if min_interval.is_none() {
-        add("min_interval_ms", format!("is not an integer from 0 to {LONGEST_PACE_MS}"));
+        add(
+            "min_interval_ms",
+            format!("min_interval_ms is not an integer from 0 to {LONGEST_PACE_MS}"),
+        );
     }
     Err(MessageFault::because(Some(id), Code::InvalidRequest, faults))
 }
 
 fn position(value: &RawValue, id: &str) -> Result<Position, MessageFault> {
     let detail = match text_of(value) {
-        None => "is not a text".to_owned(),
+        None => "since is not a text".to_owned(),
         Some(text) => match text.parse() {
             Ok(position) => return Ok(position),
             Err(detail) => detail,
         },
     };
-    let fault = Fault { pointer: "/since".into(), detail };
-    Err(MessageFault::because(Some(id), Code::PositionInvalid, vec![fault]))
+    Err(MessageFault::since(id, detail))
 }
 
 fn subscription_id(members: &MessageMembers<'_>) -> Result<Box<str>, MessageFault> {
@@ -240,14 +247,11 @@ fn subscription_id(members: &MessageMembers<'_>) -> Result<Box<str>, MessageFaul
 fn key_faults(members: &MessageMembers<'_>, known: &[&str]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (n, (key, _)) in members.iter().enumerate() {
-        let detail = if !known.contains(&key.as_ref()) {
-            format!("unknown key; known keys: {}", known.join(", "))
+        if !known.contains(&key.as_ref()) {
+            faults.push(unknown_key(key, &known.join(", ")));
         } else if members[..n].iter().any(|(other, _)| other == key) {
-            "is given twice".into()
-        } else {
-            continue;
-        };
-        faults.push(key_fault(key, detail));
+            faults.push(given_twice(key));
+        }
     }
     faults
 }
@@ -366,7 +370,7 @@ mod tests {
         let fault = parse(r#"{"type":"ping","x":1}"#).unwrap_err();
         assert_eq!(
             fault.message(),
-            r#"{"type":"error","code":"invalid_request","detail":"/x unknown key; known keys: type","errors":[{"pointer":"/x","detail":"unknown key; known keys: type"}]}"#
+            r#"{"type":"error","code":"invalid_request","detail":"unknown key \"x\"; known keys: type","errors":[{"pointer":"/x","detail":"unknown key \"x\"; known keys: type"}]}"#
         );
     }
 }

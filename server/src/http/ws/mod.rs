@@ -133,7 +133,8 @@ fn wants_no_events(uri: &Uri) -> Result<bool, Problem> {
         None | Some("") => Ok(false),
         Some("none") => Ok(true),
         Some(_) => {
-            Err(Problem::fault(Code::InvalidParams, "/events", "is not \"none\", the only value"))
+            let detail = "events is not \"none\", the only value";
+            Err(Problem::fault(Code::InvalidParams, "/events", detail))
         }
     }
 }

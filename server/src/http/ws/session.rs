@@ -20,7 +20,8 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use tally_engine::engine::{FeedFilter, FeedItem, ReplayTurns};
+use tally_engine::engine::{FeedFilter, FeedItem, FeedListener, ReplayTurns};
+use tally_engine::event::Position;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::Message;
@@ -163,8 +164,8 @@ impl Session {
         }
         match topic {
             Topic::Events { filter, since } => {
-                match self.app.engine.listen(filter, since, &self.replays) {
-                    Ok(listener) => self.subscriptions.listen(Some(id.into()), listener),
+                match self.app.engine.listen(filter, since.clone(), &self.replays) {
+                    Ok(listener) => self.listen(id, listener, since),
                     Err(full) => return refused(Code::Overloaded, full.to_string()),
                 }
             }
@@ -174,6 +175,18 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Listens; from a position on only if it is one of the log, which may take time to say so.
+    fn listen(&mut self, id: &str, listener: FeedListener, since: Option<Position>) {
+        let id: Arc<str> = id.into();
+        let Some(since) = since else { return self.subscriptions.listen(Some(id), listener) };
+        let (app, of) = (Arc::clone(&self.app), Arc::clone(&id));
+        let judged = async move {
+            let judged = app.log_ends.judge(&app.engine, &since).await;
+            judged.map_err(|fault| MessageFault::since(&of, fault.to_string()))
+        };
+        self.subscriptions.listen_if(id, listener, judged);
     }
 
     fn watch(&self, id: &str, topic: MetricTopic) -> Result<PacedUpdates, MessageFault> {
@@ -214,6 +227,12 @@ impl Session {
             Ready::Update { id, updates, update: Some(update) } => {
                 self.queue_update(&id, &update);
                 Ok(Some(NextWait::Update(id, updates)))
+            }
+            Ready::Refused { id, fault } => {
+                self.subscriptions.end(&id);
+                self.app.limits_hit.count(fault.code());
+                self.outgoing.push_text(&fault.message());
+                Ok(None)
             }
         }
     }
@@ -332,7 +351,7 @@ fn hello_message(app: &App) -> String {
     text.push_str(",\"metrics\":");
     // Names always serialise.
     text.push_str(&serde_json::to_string(&names).unwrap_or_else(|_| "[]".into()));
-    text.push('}');
+    text.push_str(&format!(",\"min_interval_ms\":{}}}", app.limits.min_interval.as_millis()));
     text
 }
 

@@ -5,6 +5,7 @@
 //! while its items or its update are written, so that it takes no more than the socket does, and
 //! comes back with [`Subscriptions::go_on`].
 
+use super::messages::MessageFault;
 use crate::http::live::{PacedUpdate, PacedUpdates};
 use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
@@ -35,6 +36,8 @@ pub(super) enum Ready {
         /// `None`: the engine has stopped.
         update: Option<PacedUpdate>,
     },
+    /// Nothing comes of the subscription.
+    Refused { id: Arc<str>, fault: MessageFault },
 }
 
 /// What a subscription waits for once that is written.
@@ -68,11 +71,22 @@ impl Subscriptions {
     }
 
     /// Waits for what a listener has to send; it replaces the one of that id.
-    pub(super) fn listen(&mut self, id: Option<Arc<str>>, mut listener: FeedListener) {
-        self.wait(id.clone(), async move {
-            let mut items = Vec::new();
-            let ended = !listener.next(TOGETHER, &mut items).await;
-            Ready::Items(ReadyItems { id, listener, items, ended })
+    pub(super) fn listen(&mut self, id: Option<Arc<str>>, listener: FeedListener) {
+        self.wait(id.clone(), next_items(id, listener));
+    }
+
+    /// As [`Subscriptions::listen`], once it is known that it may.
+    pub(super) fn listen_if(
+        &mut self,
+        id: Arc<str>,
+        listener: FeedListener,
+        judged: impl Future<Output = Result<(), MessageFault>> + Send + 'static,
+    ) {
+        self.wait(Some(Arc::clone(&id)), async move {
+            match judged.await {
+                Ok(()) => next_items(Some(id), listener).await,
+                Err(fault) => Ready::Refused { id, fault },
+            }
         });
     }
 
@@ -122,6 +136,12 @@ impl Subscriptions {
     }
 }
 
+async fn next_items(id: Option<Arc<str>>, mut listener: FeedListener) -> Ready {
+    let mut items = Vec::new();
+    let ended = !listener.next(TOGETHER, &mut items).await;
+    Ready::Items(ReadyItems { id, listener, items, ended })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +164,7 @@ mod tests {
     fn items(ready: Ready) -> ReadyItems {
         match ready {
             Ready::Items(items) => items,
-            Ready::Update { .. } => panic!("nothing is watched"),
+            Ready::Update { .. } | Ready::Refused { .. } => panic!("there are events only"),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Sections `[metrics.NAME]` that no engine would serve: `config check` points at the line, the
-//! engine says so where the metric is asked for.
+//! engine says so where the metric is asked for. And exports that no metric would answer.
 
 use super::{ending, texts};
 use serde_json::json;
@@ -105,4 +105,57 @@ fn sections_that_are_right_pass_and_plugins_that_are_no_good_are_only_noted() {
     let tally = home.start().unwrap();
     assert_eq!(tally.client.get("/api/metrics/sales").unwrap().status, 200);
     tally.stop().unwrap();
+}
+
+/// The section of an export, the line at which it is wrong, what is told.
+#[rustfmt::skip]
+const EXPORTS: &[(&str, usize, &str)] = &[
+    ("metric = \"event_frequency\"", 2, "export.prometheus.x.metric: no metric has the name \"event_frequency\" (did you mean event_frequencies?)"),
+    ("metric = \"nothing_like_it\"", 2, "export.prometheus.x.metric: no metric has the name \"nothing_like_it\" (add a section [metrics.NAME] or the plugin's file)"),
+    ("metric = \"off\"\n[metrics.off]\nplugin = \"event_frequencies\"\nenabled = false", 2, "export.prometheus.x.metric: off is not served: [metrics.off] says enabled = false"),
+    ("metric = \"event_frequencies\"\nparams = 7", 3, "export.prometheus.x.params"),
+    ("metric = \"event_frequencies\"\nparams = { window = \"1y\" }", 3, "export.prometheus.x.params.window: \"1y\" does not fit: a number and m, h, d or w, such as 2h, or all"),
+    ("metric = \"event_frequencies\"\nparams = { window = \"1h\", from = 0 }", 3, "export.prometheus.x.params.window: give either window or from, not both"),
+    ("metric = \"products_popularity\"\nparams = { limit = 0 }", 3, "export.prometheus.x.params.limit: 0 is less than the minimum of 1"),
+    ("metric = \"products_popularity\"\nparams = { windw = \"1h\" }", 3, "export.prometheus.x.params.windw: windw is not a param of this metric"),
+    ("metric = \"products_popularity\"\nparams = { password = \"hushhush\" }", 3, "export.prometheus.x.params.password: the value does not fit"),
+    ("metric = \"user_activities\"", 1, "export.prometheus.x.params.user_id: user_id is missing"),
+];
+
+#[test]
+fn exports_that_no_metric_would_answer_are_told_with_their_line() {
+    let mut wrong = Vec::new();
+    for (section, line, words) in EXPORTS {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[export.prometheus.x]\n{section}\n");
+        fs::write(folder.path().join("metrics.toml"), text).unwrap();
+        let output = ending(folder.path(), &["config", "check"], &[]);
+        let told = texts(&output);
+        let first = told.lines().next().unwrap_or_default();
+        let right = output.status.code() == Some(78)
+            && first.starts_with(&format!("error: metrics.toml:{line}:"))
+            && first.contains(words)
+            && !told.contains("hushhush");
+        if !right {
+            wrong.push(format!("{section}\n  at {line} with {words:?} gave\n{told}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn of_exports_that_are_right_it_is_said_what_only_an_answer_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[export.prometheus.x]\nmetric = \"n\"\nparams = { window = \"1h\" }\n\
+                [export.prometheus.y]\nmetric = \"products_popularity\"\nparams = { limit = 5.0 }\n\
+                rows = \"/products\"\nlabels = { product = \"/product_id\" }\n\
+                [metrics.n]\nplugin = \"event_frequencies\"\n";
+    fs::write(folder.path().join("metrics.toml"), text).unwrap();
+    let output = ending(folder.path(), &["config", "check"], &[]);
+    let told = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("is known once its metric has answered"), "{told}");
+    fs::write(folder.path().join("metrics.toml"), "").unwrap();
+    let output = ending(folder.path(), &["config", "check"], &[]);
+    assert!(!texts(&output).contains("export"), "{}", texts(&output));
 }
