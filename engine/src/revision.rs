@@ -7,7 +7,7 @@ use crate::config::EventsConfig;
 use crate::host;
 use crate::store::RevisionId;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use tally_plugin::description::{Cell, Description, Key, Pane, Property, Table, Tier};
@@ -18,9 +18,22 @@ const SEMANTICS: u32 = 1;
 
 /// The revision of a metric under these events, and the table meta that is stored with it.
 pub(crate) fn revision(metric: &host::Metric, events: &EventsConfig) -> (RevisionId, Vec<u8>) {
+    let about = json!({
+        "plugin": metric.plugin(),
+        "revision": metric.revision(),
+        "config": canonical(metric.config()),
+    });
+    let meta = meta(about, metric.description(), events);
+    let digest = Sha256::digest(&meta);
+    let fingerprint = digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    (RevisionId { metric: metric.name().to_owned(), fingerprint }, meta)
+}
+
+/// Everything that gives state its meaning, `about` the plugin included. How answers look is no
+/// part of it.
+fn meta(about: Value, description: &Description, events: &EventsConfig) -> Vec<u8> {
     // Retention is not part of it: floors are state and move by themselves.
-    let tables: Vec<_> = metric
-        .description()
+    let tables: Vec<_> = description
         .tables
         .iter()
         .map(|table| {
@@ -36,31 +49,23 @@ pub(crate) fn revision(metric: &host::Metric, events: &EventsConfig) -> (Revisio
             ])
         })
         .collect();
-    let mut meta = json!({
-        "semantics": SEMANTICS,
-        "plugin": metric.plugin(),
-        "revision": metric.revision(),
-        "config": canonical(metric.config()),
-        "tables": tables,
-        "events": described_events(events),
-        "hash": "siphash13",
-        "layout": 0,
-    });
+    let mut meta = about;
+    meta["semantics"] = SEMANTICS.into();
+    meta["tables"] = tables.into();
+    meta["events"] = described_events(events);
+    meta["hash"] = "siphash13".into();
+    meta["layout"] = 0.into();
     // Tables name them; what they are is said here alone.
-    let description = metric.description();
     if !description.properties.is_empty() || !description.computed.is_empty() {
         meta["columns"] = json!([description.properties, description.computed]);
     }
-    let meta = canonical(&meta).to_string().into_bytes();
-    let digest = Sha256::digest(&meta);
-    let fingerprint = digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    (RevisionId { metric: metric.name().to_owned(), fingerprint }, meta)
+    canonical(&meta).to_string().into_bytes()
 }
 
 /// `[events]` as part of a revision: keys that came later are left out while they have their
 /// defaults, so that what was counted before them counts on; they stand there by what they mean,
 /// not by how they are written.
-fn described_events(events: &EventsConfig) -> serde_json::Value {
+fn described_events(events: &EventsConfig) -> Value {
     let mut described = json!(events);
     let Some(keys) = described.as_object_mut() else { return described };
     let default = EventsConfig::default();
@@ -118,8 +123,7 @@ pub(crate) fn events_of(meta: &[u8]) -> Option<EventsConfig> {
 }
 
 /// With the keys of every object in order, so that equal values have equal text.
-fn canonical(value: &serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
+fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(object) => {
             let mut entries: Vec<_> =
@@ -158,6 +162,25 @@ mod tests {
             change(&mut changed);
             assert_ne!(described_events(&changed), before);
         }
+    }
+
+    #[test]
+    fn how_an_answer_looks_is_no_part_of_it() {
+        let cell = tally_plugin::describe::sum(tally_plugin::describe::ONE);
+        let table = tally_plugin::describe::table("t").cell("n", cell);
+        let description = Description::new("Counts").table(table.clone());
+        let of = |description: &Description| {
+            meta(json!({"plugin": "p"}), description, &EventsConfig::default())
+        };
+        let hint = json!({"properties": {"n": {"x-tally-view": {"as": "figure"}}}});
+        let looks = Description {
+            summary: "Counts events".into(),
+            result_schema: hint,
+            params_schema: json!({"type": "object"}),
+            ..description.clone()
+        };
+        assert_eq!(of(&looks), of(&description));
+        assert_ne!(of(&description.clone().table(table)), of(&description));
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub struct AboutText {
     /// The author's number for the *meaning* of the stored cells: raised when old state must not be
     /// continued.
     pub revision: u32,
-    /// JSON Schema of `[metrics.NAME.config]`.
+    /// JSON Schema of `[metrics.NAME.config]`. Texts that name columns may say so, `"x-tally-column":
+    /// {"names": ["user_id"], "takes": ["number"], "read_as": "text"}`: forms are made of it.
     pub config_schema: Value,
 }
 
@@ -39,7 +40,8 @@ pub struct Description {
     /// JSON Schema of the metric's own params (an object schema, without the time params).
     pub params_schema: Value,
     /// JSON Schema of the result. Properties that hold ids carry `"x-tally-id": "user" |
-    /// "product"`.
+    /// "product"`; any property may carry a hint on how it is shown, `"x-tally-view": {"as":
+    /// "figure" | "bars" | "table" | "series" | "hidden", "unit": "EUR", "title": "Revenue"}`.
     pub result_schema: Value,
     /// Params that work, with a note each.
     pub examples: Vec<Example>,

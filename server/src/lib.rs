@@ -4,6 +4,7 @@
 //! All of the `tally` binary but its `main`. It knows the engine only by its façade and never names
 //! a log or a store.
 
+mod boards;
 pub mod bounded;
 pub mod catalogue;
 pub mod cli;

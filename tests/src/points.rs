@@ -45,6 +45,8 @@ enum When {
     /// Dead letters are replayed: tried by `tests/system/letters.rs`, with letters whose records are
     /// gone.
     Replaying,
+    /// A section is added or taken away: tried by `tests/system/sections.rs`.
+    Changing,
 }
 
 /// A moment.
@@ -74,6 +76,15 @@ const fn embedded(name: &'static str, when: When, most: u64) -> Point {
 
 const fn replaying(name: &'static str) -> Point {
     Point { shared: false, embedded: false, ..point(name, When::Replaying, 1) }
+}
+
+const fn changing(name: &'static str) -> Point {
+    Point { shared: false, embedded: false, ..point(name, When::Changing, 1) }
+}
+
+/// Those of a change of the data directory's sections, in their order.
+pub fn of_sections() -> impl Iterator<Item = &'static str> {
+    POINTS.iter().filter(|point| point.when == When::Changing).map(|point| point.name)
 }
 
 /// Those of a replay of dead letters, in their order.
@@ -117,6 +128,8 @@ pub const POINTS: &[Point] = &[
     replaying("replay.intended"),
     replaying("replay.appended"),
     replaying("replay.marked"),
+    changing("sections.written"),
+    changing("sections.renamed"),
     point("stop.flushed", When::Ending, 1),
 ];
 
@@ -291,7 +304,7 @@ impl Fleet<'_> {
                     })?;
                 }
             }
-            When::Replaying => bail!("not a moment under load"),
+            When::Replaying | When::Changing => bail!("not a moment under load"),
             When::Joined => {
                 self.stop()?;
                 self.start_armed();

@@ -53,7 +53,7 @@ pub fn own_kafka_setting(name: &str) -> Option<&'static str> {
 const MOST_SETTINGS: usize = 300;
 
 /// Sections `[metrics.NAME]`: each is a metric with state and memory of its own.
-const MOST_METRICS: usize = 1_000;
+pub(super) const MOST_METRICS: usize = 1_000;
 
 pub(super) fn check(config: &Config) -> Vec<Complaint> {
     let mut found = Found(Vec::new());

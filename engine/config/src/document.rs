@@ -87,7 +87,7 @@ const MOST: usize = 100_000;
 const PARTS: usize = 1_000;
 
 /// What is said of a text that would take far more time or memory than its length.
-fn too_large(content: &str) -> Option<String> {
+pub(super) fn too_large(content: &str) -> Option<String> {
     // What is made of each of them takes a hundred times its letters.
     if content.bytes().filter(|byte| b".=,[{".contains(byte)).count() > MOST {
         return Some(format!(
@@ -106,7 +106,7 @@ pub(super) fn read(file: &Path, content: &str) -> Document {
     if let Some(message) = too_large(content) {
         let place = super::fault::Place::File(file.into());
         return Document {
-            faults: vec![Fault { place, message, excerpt: None }],
+            faults: vec![Fault { place, message, excerpt: None, key: None }],
             ..Document::empty()
         };
     }
@@ -124,7 +124,7 @@ pub(super) fn read(file: &Path, content: &str) -> Document {
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let message = || error.message().replace('\n', "; ");
-        reader.fault(span, Quote::Nothing, message);
+        reader.fault("", span, Quote::Nothing, message);
     }
     if !reader.faults.is_empty() {
         // What a recovering parser makes of the rest is a guess; faults in a guess would mislead.
@@ -145,9 +145,17 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn fault(&mut self, span: Range<usize>, quote: Quote<'_>, message: impl FnOnce() -> String) {
+    /// `key`: the path of what is at fault; empty: no key is.
+    fn fault(
+        &mut self,
+        key: &str,
+        span: Range<usize>,
+        quote: Quote<'_>,
+        message: impl FnOnce() -> String,
+    ) {
         if self.faults.len() < LISTED {
-            self.faults.push(self.text.fault(span, message(), quote));
+            let key = (!key.is_empty()).then(|| key.to_owned());
+            self.faults.push(Fault { key, ..self.text.fault(span, message(), quote) });
         } else {
             self.more += 1;
         }
@@ -161,7 +169,7 @@ impl Reader<'_> {
             .get(&key)
             .cloned()
             .unwrap_or(Spans { key: span.clone(), value: span.clone() });
-        self.fault(span, quote(&key, &spans), || message(&key));
+        self.fault(&key, span, quote(&key, &spans), || message(&key));
     }
 
     /// A table whose keys are fixed.
@@ -170,8 +178,8 @@ impl Reader<'_> {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             let Some(expected) = template.get(name) else {
-                let known = self.template;
-                self.fault(key.span(), Quote::Key(&key.span()), || {
+                let (known, at) = (self.template, join(&dotted(path), name));
+                self.fault(&at, key.span(), Quote::Key(&key.span()), || {
                     unknown(name, template, known, &dotted(path))
                 });
                 continue;

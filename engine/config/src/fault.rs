@@ -69,6 +69,8 @@ pub struct Fault {
     pub message: String,
     /// The line in question with a caret under the spot; absent outside files.
     pub excerpt: Option<String>,
+    /// Path of the key that is at fault, as `document_key` writes it; absent where there is none.
+    pub key: Option<String>,
 }
 
 /// Where a value stands.
@@ -178,7 +180,8 @@ impl<'a> Text<'a> {
     pub(super) fn fault(&self, span: Range<usize>, message: String, quote: Quote<'_>) -> Fault {
         let (line, column) = self.line_column(span.start);
         let excerpt = self.excerpt(line, &span, quote);
-        Fault { place: Place::Spot { file: self.file.into(), line, column }, message, excerpt }
+        let place = Place::Spot { file: self.file.into(), line, column };
+        Fault { place, message, excerpt, key: None }
     }
 
     fn excerpt(&self, line: usize, span: &Range<usize>, quote: Quote<'_>) -> Option<String> {

@@ -12,6 +12,8 @@ pub mod load;
 mod metric;
 pub mod pointer;
 pub mod secret;
+mod section_size;
+mod sections;
 mod url;
 
 pub use address::{HostName, Origin};
@@ -21,6 +23,8 @@ pub use events::{EventTimeFault, EventsConfig, FieldsConfig, MAX_DEDUPE_WINDOW};
 pub use export::{ExportConfig, ExportFault, KEY_LABEL, PrometheusExport, path as export_path};
 pub use metric::{MetricConfig, Overflow, Promote};
 pub use secret::Secret;
+pub use section_size::{LONGEST_KEY, judge_size};
+pub use sections::{SECTIONS_FILE, SectionFault, Sections, pointer_in, section_toml};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -317,6 +321,8 @@ pub struct ServerConfig {
     pub allowed_hosts: Vec<String>,
     /// Origins of pages that may ask beside the server's own: `https://shop.example`.
     pub allowed_origins: Vec<String>,
+    /// Folder of boards, relative to the configuration file; empty: none are served.
+    pub boards: PathBuf,
     /// Open connections, more are refused.
     pub max_connections: usize,
     /// How long an evaluation may take, milliseconds.
@@ -329,6 +335,7 @@ impl Default for ServerConfig {
             listen: "127.0.0.1:8080".into(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            boards: PathBuf::new(),
             max_connections: 4_096,
             evaluation_deadline_ms: 250,
         }

@@ -14,7 +14,7 @@ use tally_system::files::{self, ReadError};
 use toml::{Table, Value};
 
 /// A configuration file is a page or two; more is a wrong file.
-const LARGEST_FILE: u64 = 1 << 20;
+pub(super) const LARGEST_FILE: u64 = 1 << 20;
 
 /// Which file to read.
 #[derive(Clone, Debug)]
@@ -62,6 +62,8 @@ pub struct Loaded {
     /// The file's text and where its keys stand, to point at them.
     text: Secret,
     spans: HashMap<String, Spans>,
+    /// The sections of the data directory that are among the values.
+    pub(super) added: Option<Box<Loaded>>,
 }
 
 /// Environment variables and the keys they set.
@@ -102,8 +104,14 @@ pub fn load(inputs: Inputs<'_>) -> Result<Loaded, ConfigError> {
     )
 }
 
-fn read_file(path: &Path, required: bool) -> Result<Option<String>, Fault> {
-    let fault = |message: String| Fault { place: Place::File(path.into()), message, excerpt: None };
+/// The text of a configuration file; `None`: there is none, and none is required.
+pub(super) fn read_file(path: &Path, required: bool) -> Result<Option<String>, Fault> {
+    let fault = |message: String| Fault {
+        place: Place::File(path.into()),
+        message,
+        excerpt: None,
+        key: None,
+    };
     match files::read(path, LARGEST_FILE) {
         Ok(bytes) => text_of(path, bytes).map(Some),
         Err(ReadError::Missing) if !required => Ok(None),
@@ -174,6 +182,7 @@ pub(super) fn merge(
                     ignored: ignored(env),
                     text: text.into(),
                     spans,
+                    added: None,
                 });
             }
         }
@@ -181,7 +190,7 @@ pub(super) fn merge(
         // panic.
         Err(message) if faults.is_empty() => {
             let place = file.map_or(Place::Default, |(path, _)| Place::File(path.into()));
-            faults.push(Fault { place, message, excerpt: None });
+            faults.push(Fault { place, message, excerpt: None, key: None });
         }
         Err(_) => {}
     }
@@ -216,7 +225,8 @@ fn set_variables(
             match value_of(key, &value) {
                 Ok(value) => put(table, key, value),
                 Err(message) => {
-                    faults.push(Fault { place: Place::Env(name.into()), message, excerpt: None })
+                    let place = Place::Env(name.into());
+                    faults.push(Fault { place, message, excerpt: None, key: Some(key.into()) });
                 }
             }
         }
@@ -286,15 +296,17 @@ fn located(
         .filter(|_| complaint.key.ends_with(']'))
         .map(|(list, _)| list);
     let key = list.filter(|list| origins.contains_key(*list)).unwrap_or(&complaint.key);
-    match (origins.get(key), spans.get(&complaint.key), text) {
+    let fault = match (origins.get(key), spans.get(&complaint.key), text) {
         (Some(Place::Spot { .. }), Some(at), Some(text)) => {
             let span = if complaint.in_key { at.key.clone() } else { at.value.clone() };
             text.fault(span, message, document::quote(key, spans.get(key).unwrap_or(at)))
         }
         (place, ..) => {
-            Fault { place: place.cloned().unwrap_or(Place::Default), message, excerpt: None }
+            let place = place.cloned().unwrap_or(Place::Default);
+            Fault { place, message, excerpt: None, key: None }
         }
-    }
+    };
+    Fault { key: Some(complaint.key.clone()), ..fault }
 }
 
 /// Folders that the file names, or would name by default, are beside the file; those of flags are
@@ -310,6 +322,9 @@ fn resolve(config: &mut Config, origins: &BTreeMap<String, Place>, file: Option<
     }
     if beside("store.data_dir") {
         config.store.data_dir = folder.join(&config.store.data_dir);
+    }
+    if beside("server.boards") && !config.server.boards.as_os_str().is_empty() {
+        config.server.boards = folder.join(&config.server.boards);
     }
 }
 
@@ -347,6 +362,9 @@ impl Loaded {
     /// was not set, at the nearest table around it that stands in the file.
     #[must_use]
     pub fn fault(&self, key: &str, message: String) -> Fault {
+        if let Some(added) = self.added.as_ref().filter(|added| added.has_section_of(key)) {
+            return added.fault(key, message);
+        }
         let text = self.file.as_deref().map(|file| Text::new(file, self.text.reveal()));
         let mut at = key;
         while !self.origins.contains_key(at) {
@@ -359,7 +377,8 @@ impl Loaded {
             || matches!(self.spans.get(at), Some(spans) if spans.value.start < spans.key.start);
         let complaint =
             check::Complaint { key: at.to_owned(), in_key, message: String::new(), lacks: None };
-        Fault { message, ..located(&complaint, &self.origins, &self.spans, text.as_ref()) }
+        let located = located(&complaint, &self.origins, &self.spans, text.as_ref());
+        Fault { message, key: Some(key.to_owned()), ..located }
     }
 
     /// The value of a key without what may be secret. What the types hide is looked up and masked.
@@ -413,7 +432,9 @@ impl Loaded {
             match value {
                 Value::Table(inner) if !inner.is_empty() => self.flatten(inner, &key, settings),
                 value => {
-                    let origin = self.origins.get(&key).cloned().unwrap_or(Place::Default);
+                    let added = self.added.as_ref().and_then(|added| added.origins.get(&key));
+                    let origin = self.origins.get(&key).or(added);
+                    let origin = origin.cloned().unwrap_or(Place::Default);
                     let value = (!is_secret(&key)).then(|| self.shown(&key, value));
                     settings.push(Setting { key, value, origin });
                 }

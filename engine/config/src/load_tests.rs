@@ -110,6 +110,10 @@ fn folders_of_the_file_are_beside_it_and_those_of_flags_are_not() {
     assert_eq!(loaded.config.store.data_dir, Path::new("here"));
     let loaded = merge(Some((Path::new("conf/metrics.toml"), "")), &nothing, &[]).unwrap();
     assert_eq!(loaded.config.plugins.dir, Path::new("conf/plugins"));
+    assert_eq!(loaded.config.server.boards, Path::new(""), "none stays none");
+    let boards = "[server]\nboards = \"b\"\n";
+    let loaded = merge(Some((Path::new("conf/metrics.toml"), boards)), &nothing, &[]).unwrap();
+    assert_eq!(loaded.config.server.boards, Path::new("conf/b"));
     assert_eq!(merge(None, &nothing, &[]).unwrap().config, Config::default());
 }
 

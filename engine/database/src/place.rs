@@ -14,7 +14,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 /// What an engine keeps there.
-const OWN: [&str; 5] = ["lock", "db", "plugin-copies", "catalogue.sqlite", "catalogue.sqlite-wal"];
+const OWN: [&str; 6] =
+    ["lock", "db", "plugin-copies", "sections.toml", "catalogue.sqlite", "catalogue.sqlite-wal"];
 
 /// Makes the directory and the database's folder in it, judges both, and takes the lock. Where the
 /// database is, and the lock.

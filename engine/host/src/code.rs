@@ -7,26 +7,29 @@
 
 use tally_plugin::abi::{Columns, DeltaBuffer};
 
+/// The name that log lines of a plugin carry: an address of it that stays valid.
+pub(super) type Label = &'static &'static str;
+
 /// The code of a plugin. It may be called from several threads at once, and stays valid as long as
 /// the process lives.
 pub(super) trait PluginCode: Send + Sync {
-    /// `AboutText` as JSON. `metric` is the name that log lines of the plugin carry.
+    /// `AboutText` as JSON.
     ///
     /// # Errors
     /// What the plugin says.
-    fn about(&self, metric: &'static str) -> Result<String, String>;
+    fn about(&self, label: Label) -> Result<String, String>;
 
     /// `Description` as JSON, for a configuration in JSON.
     ///
     /// # Errors
     /// What the plugin says.
-    fn describe(&self, config: &str, metric: &'static str) -> Result<String, String>;
+    fn describe(&self, config: &str, label: Label) -> Result<String, String>;
 
     /// A metric for a configuration in JSON.
     ///
     /// # Errors
     /// What the plugin says.
-    fn create(&self, config: &str, metric: &'static str) -> Result<Box<dyn MetricCode>, String>;
+    fn create(&self, config: &str, label: Label) -> Result<Box<dyn MetricCode>, String>;
 }
 
 /// The code of one metric. It may be called from several threads at once.

@@ -18,6 +18,7 @@ mod library;
 mod load;
 mod metric;
 mod plugin_file;
+mod plugin_set;
 mod private_copies;
 mod refusal;
 mod registry;
@@ -31,9 +32,10 @@ mod test_plugin;
 pub use function_metric::{ReadTable, function_metric};
 pub use library::quietly;
 pub use metric::{AnswerFailure, Answered, Computed, Delta, History, Metric, Read, ReadFault};
+pub use plugin_set::{MakeFault, PluginInfo, PluginSet};
 pub use private_copies::{mapped, sweep};
-pub use refusal::{LoadError, LoadErrorKind, RejectedFile};
-pub use registry::{Found, Registry};
+pub use refusal::{KeyFault, LoadError, LoadErrorKind, RejectedFile};
+pub use registry::{Found, JudgedSection, Registry};
 pub use standalone::{LoneMetric, LonePlugin, PluginFile, fits_schema};
 #[cfg(any(test, feature = "test-plugin"))]
 #[doc(hidden)]

@@ -7,7 +7,7 @@
 //! return.
 #![allow(unsafe_code)] // loading and calling foreign code is what this file is for
 
-use super::code::{Call, MetricCode, PluginCode};
+use super::code::{Call, Label, MetricCode, PluginCode};
 use super::refusal::{LoadError, LoadErrorKind};
 pub(super) use abi_stable::library::LibHeader;
 use abi_stable::library::{LibraryError, RawLibrary, lib_header_from_raw_library};
@@ -68,16 +68,16 @@ impl Library {
 }
 
 impl PluginCode for Library {
-    fn about(&self, metric: &'static str) -> Result<String, String> {
-        text(self.plugin.about()(host(metric)))
+    fn about(&self, label: Label) -> Result<String, String> {
+        text(self.plugin.about()(host(label)))
     }
 
-    fn describe(&self, config: &str, metric: &'static str) -> Result<String, String> {
-        text(self.plugin.describe()(RStr::from_str(config), host(metric)))
+    fn describe(&self, config: &str, label: Label) -> Result<String, String> {
+        text(self.plugin.describe()(RStr::from_str(config), host(label)))
     }
 
-    fn create(&self, config: &str, metric: &'static str) -> Result<Box<dyn MetricCode>, String> {
-        let created = self.plugin.create()(RStr::from_str(config), host(metric)).into_result();
+    fn create(&self, config: &str, label: Label) -> Result<Box<dyn MetricCode>, String> {
+        let created = self.plugin.create()(RStr::from_str(config), host(label)).into_result();
         let instance = created.map_err(RString::into_string)?;
         Ok(Box::new(Hosted { plugin: self.plugin, instance }))
     }
@@ -152,10 +152,9 @@ fn one_line(fault: &dyn std::fmt::Display) -> String {
     }
 }
 
-/// What a metric may call. Its context is the metric's name, which lives as long as the process.
-fn host(metric: &'static str) -> Host {
-    // A thin pointer to the two words of the name; leaked once for each load of a metric.
-    let context = Box::leak(Box::new(metric)) as *const &'static str as usize;
+/// What a metric may call. Its context is its label, a thin pointer to the two words of a name.
+fn host(label: Label) -> Host {
+    let context = std::ptr::from_ref(label) as usize;
     Host { context, log, read, extension }
 }
 
@@ -182,7 +181,7 @@ extern "C" fn log(context: usize, level: u8, line: RStr<'_>) {
     if QUIET.get() {
         return;
     }
-    // SAFETY: made by `host`, never freed.
+    // SAFETY: made by `host` of a label, which lives as long as the process.
     let metric = unsafe { *(context as *const &'static str) };
     let outcome = catch_unwind(AssertUnwindSafe(|| match level {
         1 => tracing::error!(metric, "{}", line.as_str()),

@@ -91,7 +91,7 @@ fn library() -> Library {
 }
 
 fn probe() -> Metric {
-    metric(library(), library().create(r#"{"factor":2}"#, "probe").unwrap(), "{}")
+    metric(library(), library().create(r#"{"factor":2}"#, &"probe").unwrap(), "{}")
 }
 
 fn batch(users: &[&str]) -> EventBatch {
@@ -138,13 +138,13 @@ fn answer(then: &str, reader: &Fixed) -> Result<Reply, AnswerFailure> {
 
 #[test]
 fn a_plugin_says_what_it_is() {
-    let about: Value = serde_json::from_str(&library().about("probe").unwrap()).unwrap();
+    let about: Value = serde_json::from_str(&library().about(&"probe").unwrap()).unwrap();
     assert_eq!((&about["name"], &about["revision"]), (&json!("probe"), &json!(3)));
     assert_eq!(
-        library().create(r#"{"factor":-1}"#, "probe").err().unwrap(),
+        library().create(r#"{"factor":-1}"#, &"probe").err().unwrap(),
         "the factor is negative"
     );
-    assert!(library().describe("{", "probe").unwrap_err().contains("unreadable"));
+    assert!(library().describe("{", &"probe").unwrap_err().contains("unreadable"));
     assert!(probe().needs_update());
 }
 

@@ -70,7 +70,7 @@ fn code_of(copy: &Path) -> Result<Box<dyn PluginCode>, LoadError> {
 /// What loaded code says of itself.
 fn about(code: &dyn PluginCode) -> Result<AboutText, LoadError> {
     let invalid = |what: String| LoadError::new(LoadErrorKind::Invalid, what, "fix the plugin");
-    let text = code.about("(a plugin being loaded)");
+    let text = code.about(&"(a plugin being loaded)");
     let text = text.map_err(|fault| invalid(format!("does not say what it is: {fault}")))?;
     let about: AboutText = readable(&text)
         .map_err(|fault| invalid(format!("does not say what it is: its text {fault}")))?;

@@ -99,6 +99,27 @@ impl RejectedFile {
 pub(super) struct Unfit {
     /// A sentence.
     pub(super) reason: String,
+    /// The same without the metric's name and without a cure.
+    pub(super) what: String,
     /// The key inside the section to look at; empty: none in particular.
     pub(super) key: String,
+    /// What the plugin's schema has against single keys.
+    pub(super) faults: Vec<KeyFault>,
+}
+
+/// What is wrong with a key of a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFault {
+    /// Its path inside the section, `config.cells`; empty: the section as a whole.
+    pub key: String,
+    /// One sentence.
+    pub reason: String,
+}
+
+impl Unfit {
+    /// Key by key; never empty.
+    pub(super) fn into_faults(self) -> Vec<KeyFault> {
+        let Unfit { reason, key, faults, .. } = self;
+        if faults.is_empty() { vec![KeyFault { key, reason }] } else { faults }
+    }
 }

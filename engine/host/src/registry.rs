@@ -3,11 +3,13 @@
 //! Every refusal is one sentence: which file or section, why, what to do. A refusal never stops the
 //! others.
 
+use super::code::Label;
 use super::description_check as check;
 use super::folder_scan::FolderScan;
 use super::load::{Plugin, readable};
 use super::metric::{History, Metric};
-use super::refusal::{RejectedFile, Unfit};
+use super::plugin_set::PluginSet;
+use super::refusal::{KeyFault, RejectedFile, Unfit};
 use super::schema_faults;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +41,8 @@ pub struct Found {
 pub struct Registry {
     files: FolderScan,
     made: BTreeMap<String, Made>,
+    /// The plugins of the last scan, the first of each name.
+    plugins: Vec<(PathBuf, Arc<Plugin>)>,
     /// Plugins outside of the configured folder that need no section.
     shipped: Vec<String>,
     /// Names of metrics that are not made, whatever the sections say.
@@ -56,6 +60,12 @@ struct Made {
     refused: Option<RejectedFile>,
 }
 
+/// A section that its plugin takes, and what was made of both.
+pub struct JudgedSection {
+    name: String,
+    made: Made,
+}
+
 impl Registry {
     /// Nothing is read yet. `private`: where copies are kept that are loaded. Of the configuration
     /// counts which of the other folders' plugins are served without a section, and whether what
@@ -65,6 +75,7 @@ impl Registry {
         Registry {
             files: FolderScan::new(dirs, private, config.checksums),
             made: BTreeMap::new(),
+            plugins: Vec::new(),
             shipped: config.shipped.clone(),
             disabled: Vec::new(),
             said: BTreeSet::new(),
@@ -122,6 +133,7 @@ impl Registry {
             made.insert(plugin.about.name.clone(), one);
         }
         self.made = made;
+        self.plugins = plugins;
         rejected.extend(self.made.values().filter_map(|made| made.refused.clone()));
         let now: BTreeSet<RejectedFile> = rejected.iter().cloned().collect();
         for RejectedFile { file, reason, .. } in now.difference(&self.said) {
@@ -132,6 +144,43 @@ impl Registry {
             metrics: self.made.values().filter_map(|made| made.metric.clone()).collect(),
             rejected,
         }
+    }
+
+    /// Whether metrics of this name are left out.
+    #[must_use]
+    pub fn is_disabled(&self, name: &str) -> bool {
+        self.disabled.iter().any(|disabled| disabled == name)
+    }
+
+    /// Judges a section as a scan would, by the plugins of the last one.
+    ///
+    /// # Errors
+    /// What is wrong with it; never empty.
+    pub fn judge(
+        &self,
+        name: &str,
+        section: &MetricConfig,
+    ) -> Result<JudgedSection, Vec<KeyFault>> {
+        let wanted = section.plugin.as_deref().unwrap_or(name);
+        let found = self.plugins.iter().find(|(_, plugin)| plugin.about.name == wanted);
+        let Some((file, plugin)) = found else {
+            let key = if section.plugin.is_some() { "plugin" } else { "" };
+            let reason = unknown_plugin(name, wanted, &self.plugins);
+            return Err(vec![KeyFault { key: key.to_owned(), reason }]);
+        };
+        let metric = metric(name, file, plugin, section).map_err(Unfit::into_faults)?;
+        let made = Made {
+            sha256: plugin.sha256.clone(),
+            section: section.clone(),
+            metric: Some(Arc::new(metric)),
+            refused: None,
+        };
+        Ok(JudgedSection { name: name.to_owned(), made })
+    }
+
+    /// Has the next scan find what was made of a section.
+    pub fn keep(&mut self, judged: JudgedSection) {
+        self.made.insert(judged.name, judged.made);
     }
 
     /// A metric as it was, of a private copy whose file may be gone.
@@ -146,6 +195,13 @@ impl Registry {
     ) -> Result<Arc<Metric>, String> {
         let (copy, plugin) = self.files.revive(sha256)?;
         metric(name, &copy, &plugin, section).map(Arc::new).map_err(|unfit| unfit.reason)
+    }
+
+    /// The plugins of the last scan, but for those whose name is left out.
+    #[must_use]
+    pub fn plugins(&self) -> PluginSet {
+        let wanted = |plugin: &Plugin| !self.disabled.contains(&plugin.about.name);
+        PluginSet(self.plugins.iter().filter(|(_, plugin)| wanted(plugin)).cloned().collect())
     }
 
     /// The plugin contents that lie in the folders now.
@@ -184,7 +240,7 @@ impl Registry {
                     Ok(metric) => {
                         Made { sha256, section, metric: Some(Arc::new(metric)), refused: None }
                     }
-                    Err(Unfit { reason, key }) => {
+                    Err(Unfit { reason, key, .. }) => {
                         let refused = Some(match asked {
                             true => RejectedFile::of_section(name, &key, reason),
                             false => RejectedFile::file(file.to_owned(), reason),
@@ -215,67 +271,105 @@ pub(super) fn metric(
     plugin: &Plugin,
     section: &MetricConfig,
 ) -> Result<Metric, Unfit> {
-    let unfit = |what: &str, faults: &[String], cure: &str, key: &str| {
-        let (cure, of) = (cure.replace("NAME", name), &plugin.about.name);
-        let reason =
-            format!("metric {name} of plugin {of}: {what}: {} ({cure})", faults.join("; "));
-        Unfit { reason, key: key.to_owned() }
-    };
-    let follows = if section.config.is_empty() { IN_PLUGIN } else { IN_BOTH };
-    let one = |what: &str, fault: String, cure: &str| unfit(what, &[fault], cure, "config");
+    let making = Making { name, file, plugin, section };
     let config = config_as_json(section).map_err(|fault| {
-        one("its configuration is not representable as JSON", fault.to_string(), IN_CONFIG)
+        making.one("its configuration is not representable as JSON", fault.to_string(), IN_CONFIG)
     })?;
-    let schema = Schema::compile(&plugin.about.config_schema)
-        .map_err(|fault| one("its config schema cannot be used", fault.to_string(), IN_PLUGIN))?;
-    let faults = schema_faults::faults_of(&schema, &config);
-    if let Some((first, _)) = faults.first() {
-        let key = first.iter().fold("config".to_owned(), |key, part| document_key(&key, part));
-        let faults: Vec<String> = faults.into_iter().map(|(_, fault)| fault).collect();
-        return Err(unfit("its configuration does not fit", &faults, IN_CONFIG, &key));
-    }
     // Leaked once for each metric that is loaded: log lines of the plugin carry it as long as the
     // process lives.
-    let label: &'static str = Box::leak(name.to_string().into_boxed_str());
-    let text = config.to_string();
-    let described = plugin
-        .code
-        .describe(&text, label)
-        .map_err(|fault| one("it does not describe itself", fault, follows))?;
-    let mut description: Description =
-        readable(&described).map_err(|fault| one("its description", fault, IN_PLUGIN))?;
-    let mut faults = check::description(&description);
-    if !faults.is_empty() {
-        return Err(unfit("its description cannot be served", &faults, follows, "config"));
-    }
-    faults.extend(retain(&mut description, &section.retention));
-    let (history, keep_old) = read_spans(section, &mut faults);
-    if !faults.is_empty() {
-        let key = if section.retention.is_empty() { "" } else { "retention" };
-        return Err(unfit("its section does not fit", &faults, IN_CONFIG, key));
-    }
-    let code = plugin
-        .code
-        .create(&text, label)
-        .map_err(|fault| one("it does not start", fault, follows))?;
-    let metric = Metric {
-        name: name.into(),
-        plugin: plugin.about.name.clone(),
-        version: plugin.about.version.clone(),
-        revision: plugin.about.revision,
-        file: file.to_owned(),
-        sha256: plugin.sha256.clone(),
-        config,
-        section: section.clone(),
-        history,
-        keep_old,
-        description: Arc::new(description),
-        code,
+    let label = || -> Label {
+        let name: &'static str = Box::leak(name.to_string().into_boxed_str());
+        Box::leak(Box::new(name))
     };
-    metric
-        .update(&EventBatch::default(), &mut Vec::new())
-        .map_err(|fault| one("it fails on an empty batch", fault, follows))?;
-    Ok(metric)
+    making.metric(config, label)
+}
+
+/// A metric that is to be made.
+pub(super) struct Making<'a> {
+    pub(super) name: &'a str,
+    pub(super) file: &'a Path,
+    pub(super) plugin: &'a Plugin,
+    pub(super) section: &'a MetricConfig,
+}
+
+impl Making<'_> {
+    fn unfit(&self, what: &str, faults: &[String], cure: &str, key: &str) -> Unfit {
+        let Making { name, plugin, .. } = self;
+        let what = format!("{what}: {}", faults.join("; "));
+        let (cure, of) = (cure.replace("NAME", name), &plugin.about.name);
+        let reason = format!("metric {name} of plugin {of}: {what} ({cure})");
+        Unfit { reason, what, key: key.to_owned(), faults: Vec::new() }
+    }
+
+    fn one(&self, what: &str, fault: String, cure: &str) -> Unfit {
+        self.unfit(what, &[fault], cure, "config")
+    }
+
+    /// Makes it with this configuration; log lines of the plugin carry the label.
+    pub(super) fn metric(
+        &self,
+        config: Value,
+        label: impl FnOnce() -> Label,
+    ) -> Result<Metric, Unfit> {
+        let Making { name, file, plugin, section } = *self;
+        let follows = if section.config.is_empty() { IN_PLUGIN } else { IN_BOTH };
+        let schema = Schema::compile(&plugin.about.config_schema).map_err(|fault| {
+            self.one("its config schema cannot be used", fault.to_string(), IN_PLUGIN)
+        })?;
+        let faults = schema_faults::faults_of(&schema, &config);
+        let faults: Vec<KeyFault> = faults.into_iter().map(config_fault).collect();
+        if let Some(first) = faults.first() {
+            let reasons: Vec<String> = faults.iter().map(|fault| fault.reason.clone()).collect();
+            let what = "its configuration does not fit";
+            let unfit = self.unfit(what, &reasons, IN_CONFIG, &first.key);
+            return Err(Unfit { faults, ..unfit });
+        }
+        let (label, text) = (label(), config.to_string());
+        let described = plugin
+            .code
+            .describe(&text, label)
+            .map_err(|fault| self.one("it does not describe itself", fault, follows))?;
+        let mut description: Description =
+            readable(&described).map_err(|fault| self.one("its description", fault, IN_PLUGIN))?;
+        let mut faults = check::description(&description);
+        if !faults.is_empty() {
+            return Err(self.unfit("its description cannot be served", &faults, follows, "config"));
+        }
+        faults.extend(retain(&mut description, &section.retention));
+        let (history, keep_old) = read_spans(section, &mut faults);
+        if !faults.is_empty() {
+            let key = if section.retention.is_empty() { "" } else { "retention" };
+            return Err(self.unfit("its section does not fit", &faults, IN_CONFIG, key));
+        }
+        let code = plugin
+            .code
+            .create(&text, label)
+            .map_err(|fault| self.one("it does not start", fault, follows))?;
+        let metric = Metric {
+            name: name.into(),
+            plugin: plugin.about.name.clone(),
+            version: plugin.about.version.clone(),
+            revision: plugin.about.revision,
+            file: file.to_owned(),
+            sha256: plugin.sha256.clone(),
+            config,
+            section: section.clone(),
+            history,
+            keep_old,
+            description: Arc::new(description),
+            code,
+        };
+        metric
+            .update(&EventBatch::default(), &mut Vec::new())
+            .map_err(|fault| self.one("it fails on an empty batch", fault, follows))?;
+        Ok(metric)
+    }
+}
+
+/// What is wrong with the configuration; `path`: the keys in it that lead there.
+fn config_fault((path, reason): (Vec<String>, String)) -> KeyFault {
+    let key = path.iter().fold("config".to_owned(), |key, part| document_key(&key, part));
+    KeyFault { key, reason }
 }
 
 fn config_as_json(section: &MetricConfig) -> Result<Value, serde_json::Error> {
@@ -321,7 +415,8 @@ fn read_spans(section: &MetricConfig, faults: &mut Vec<String>) -> (History, Dur
     (history.unwrap_or(History::All), keep_old.unwrap_or_default())
 }
 
-fn unknown_plugin(name: &str, wanted: &str, plugins: &[(PathBuf, Arc<Plugin>)]) -> String {
+/// Names of plugins that are like this one, the nearest first.
+pub(super) fn near_names<'p>(wanted: &str, plugins: &'p [(PathBuf, Arc<Plugin>)]) -> Vec<&'p str> {
     let mut near: Vec<(f64, &str)> = plugins
         .iter()
         .map(|(_, plugin)| {
@@ -330,8 +425,11 @@ fn unknown_plugin(name: &str, wanted: &str, plugins: &[(PathBuf, Arc<Plugin>)]) 
         .filter(|(likeness, _)| *likeness > 0.7)
         .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let near: Vec<&str> = near.into_iter().take(3).map(|(_, name)| name).collect();
-    let hint = match near.as_slice() {
+    near.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+fn unknown_plugin(name: &str, wanted: &str, plugins: &[(PathBuf, Arc<Plugin>)]) -> String {
+    let hint = match near_names(wanted, plugins).as_slice() {
         [] => "put its file into the plugin folder".to_string(),
         near => format!("did you mean {}?", near.join(", ")),
     };

@@ -63,6 +63,22 @@ fn a_section_without_its_plugin_is_listed_and_a_missing_folder_is_not() {
 }
 
 #[test]
+fn a_section_is_judged_without_a_scan() {
+    let home = tempfile::tempdir().unwrap();
+    let folders = [home.path().join("absent")];
+    let registry = Registry::new(&folders, home.path(), &PluginsConfig::default())
+        .without(vec!["off".to_string()]);
+    let judge = |section: MetricConfig| registry.judge("top", &section).map(drop).unwrap_err();
+    let named = MetricConfig { plugin: Some("counts".to_string()), ..MetricConfig::default() };
+    for (section, key) in [(named, "plugin"), (MetricConfig::default(), "")] {
+        let faults = judge(section);
+        assert_eq!((faults.len(), faults[0].key.as_str()), (1, key));
+        assert!(faults[0].reason.contains("put its file into the plugin folder"), "{faults:?}");
+    }
+    assert!(registry.is_disabled("off") && !registry.is_disabled("top"));
+}
+
+#[test]
 fn another_interface_target_or_panic_strategy_is_refused() {
     let own = || {
         let text = |field: &[u8]| String::from_utf8_lossy(field).trim_end_matches('\0').to_string();

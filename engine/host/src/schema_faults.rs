@@ -2,11 +2,16 @@
 //! what there could be instead.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 use tally_config::secret::{is_secret, masked, quoted};
+use tally_plugin::ask::Fault as PlacedFault;
 use tally_schema::{Fault, FaultKind, Form, Schema, Step};
 
 /// Faults of a value that are listed.
 const LISTED: usize = 20;
+
+/// Characters of a fault that is given with a pointer.
+const LONGEST: usize = 500;
 
 /// The first faults of a value, each with where it is.
 pub(super) fn against(schema: &Schema, value: &Value) -> Vec<String> {
@@ -19,11 +24,49 @@ pub(super) fn faults_of(schema: &Schema, value: &Value) -> Vec<(Vec<String>, Str
     schema.faults(value, LISTED).iter().map(|fault| (keys(fault), sentence(fault))).collect()
 }
 
+/// Of a value the first faults, each with a JSON pointer that begins with `at`, one for a pointer. A
+/// missing or unknown key is pointed at by its own name. What may be a secret is in none of them.
+pub(super) fn placed(schema: &Schema, value: &Value, at: &str) -> Vec<PlacedFault> {
+    let mut placed: BTreeMap<String, String> = BTreeMap::new();
+    for fault in schema.faults(value, LISTED) {
+        let place = format!("{at}{}", fault.pointer());
+        let below = |key: &str| format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"));
+        match &fault.kind {
+            FaultKind::Missing { key, beside: None } => {
+                placed.entry(below(key)).or_insert_with(|| format!("{key} is missing"));
+            }
+            FaultKind::UnknownKeys { unknown, known } => {
+                for key in unknown.iter().take(LISTED) {
+                    let told = || cut(&masked(&unknown_keys(&[*key], known)));
+                    placed.entry(below(key)).or_insert_with(told);
+                }
+            }
+            _ => {
+                placed.entry(place).or_insert_with(|| cut(&said(&fault)));
+            }
+        }
+    }
+    placed.into_iter().map(|(pointer, detail)| PlacedFault { pointer, detail }).collect()
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn keys(fault: &Fault<'_>) -> Vec<String> {
     fault.path.iter().map(Step::to_string).collect()
 }
 
 fn sentence(fault: &Fault<'_>) -> String {
+    let (said, pointer) = (said(fault), fault.pointer());
+    if pointer.is_empty() { said } else { format!("{pointer}: {said}") }
+}
+
+/// What is wrong, without where.
+fn said(fault: &Fault<'_>) -> String {
     let said = match &fault.kind {
         FaultKind::NoAlternative(forms) if !forms.is_empty() => {
             format!(
@@ -35,8 +78,7 @@ fn sentence(fault: &Fault<'_>) -> String {
         _ if keys(fault).iter().any(|key| is_secret(key)) => fault.masked().to_string(),
         _ => fault.to_string(),
     };
-    let (said, pointer) = (masked(&said), fault.pointer());
-    if pointer.is_empty() { said } else { format!("{pointer}: {said}") }
+    masked(&said)
 }
 
 /// A form as a person writes it into the configuration.

@@ -46,15 +46,15 @@ static PLAIN: LibHeader = tally_plugin::export::header::<Plain>();
 #[must_use]
 pub fn plain_metric() -> Metric {
     let library = Library::of(&PLAIN, Path::new("linked in")).unwrap();
-    metric(library, library.create("null", "plain").unwrap(), "null")
+    metric(library, library.create("null", &"plain").unwrap(), "null")
 }
 
 /// A metric of this library, without a file and with the default section.
 pub(super) fn metric(library: Library, code: Box<dyn MetricCode>, config: &str) -> Metric {
-    let about: Value = serde_json::from_str(&library.about("linked").unwrap()).unwrap();
+    let about: Value = serde_json::from_str(&library.about(&"linked").unwrap()).unwrap();
     let name = about["name"].as_str().unwrap();
     let description: Description =
-        serde_json::from_str(&library.describe(config, "linked").unwrap()).unwrap();
+        serde_json::from_str(&library.describe(config, &"linked").unwrap()).unwrap();
     Metric {
         name: name.into(),
         plugin: name.into(),

@@ -9,7 +9,7 @@ use super::source::Source;
 use super::survey::{Bounds, Survey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tally_event::{Record, RecordOrigin};
 use tally_progress::Position;
 
@@ -73,6 +73,19 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// As `bounds`.
     fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError>;
+
+    /// As [`starts`](Log::starts), for who can do without: `None` where a log that is asked partition
+    /// by partition has not said it of all until then.
+    ///
+    /// # Errors
+    /// As `bounds`.
+    fn starts_until(
+        &self,
+        since_ms: i64,
+        _until: Instant,
+    ) -> Result<Option<BTreeMap<u32, u64>>, LogError> {
+        self.starts(since_ms).map(Some)
+    }
 
     /// Appends records (key, payload), but for those that are too large, and waits until they are
     /// durable. Records of one key go into one partition, in their order; only those that the log

@@ -3,7 +3,7 @@
 //! briefly; only the plugin manager changes it (`lifecycle`).
 
 use super::notices::{another_revision_is_current, events_failed, keys_limited};
-use super::{Beside, Cost, MetricInfo, MetricState, Rejected, watchdog};
+use super::{Beside, Cost, MetricInfo, MetricState, Rejected, SectionInfo, watchdog};
 use crate::config::EventsConfig;
 use crate::event::Position;
 use crate::pipeline::{Coverage, FOLLOWED, Follower, LaneStatus, Target, View};
@@ -138,6 +138,8 @@ pub(super) struct MetricCatalog {
     /// Metrics whose current revision is another engine's, with that revision.
     pub(super) foreign: BTreeMap<String, u64>,
     pub(super) rejected: Vec<Rejected>,
+    /// The sections of the configuration and of the data directory.
+    pub(super) sections: Arc<Vec<SectionInfo>>,
     /// Plugin contents in memory.
     pub(super) loaded: usize,
 }

@@ -5,6 +5,7 @@
 //! error that it comes from, so that nobody has to read a sentence to decide.
 
 use super::first_offsets::FirstOffsetsError;
+use crate::config::fault::ConfigError;
 use crate::database::DatabaseError;
 use crate::decode::EventsError;
 use crate::log::LogError;
@@ -20,6 +21,9 @@ pub enum StartError {
     /// The data directory was not opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The sections of the data directory cannot be read.
+    #[error(transparent)]
+    Sections(#[from] ConfigError),
     /// The store was not opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -46,7 +50,7 @@ impl StartError {
             StartError::Store(fault) => fault.retry_helps(),
             StartError::State(fault) => fault.retry_helps(),
             StartError::Log(fault) => fault.retry_helps(),
-            StartError::Events(_) => false,
+            StartError::Events(_) | StartError::Sections(_) => false,
             StartError::Thread(_) => true,
         }
     }

@@ -1,11 +1,12 @@
 //! The façade: what a host program (the server) may ask of the engine. Knows no HTTP and no SQL.
 //!
 //! * Start: `start`, `check_start`, `first_offsets`, `crash_suspects`.
-//! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `notices`.
+//! * What is served: `catalog`, `lane_factory`, `lifecycle`, `orders`, `sections`, `notices`.
 //! * Questions: `asking`, `evaluate`, `answer_slots`, `answer_validity`, `watchdog`; those that are
 //!   watched: `live`.
-//! * Beside them: `append`, `audit`, `events_back`, `letter_replay`, `listen`, `stored`. What it
-//!   does now: `status`, with `event_rate`, `system_report` and `remedies`. Data is in `types`,
+//! * Beside them: `append`, `audit`, `events_back`, `fields`, `letter_replay`, `listen`, `preview`,
+//!   `stored`; the newest records: `newest`. What it does now: `status`, with `event_rate`,
+//!   `system_report` and `remedies`. Data is in `types`,
 //!   failures are in `errors`.
 
 mod answer_slots;
@@ -21,26 +22,31 @@ mod errors;
 mod evaluate;
 mod event_rate;
 mod events_back;
+mod fields;
 mod first_offsets;
 mod lane_factory;
 mod letter_replay;
 mod lifecycle;
 mod listen;
 mod live;
+mod newest;
 mod notices;
 mod orders;
+mod preview;
 mod recounting;
 mod remedies;
+mod sections;
 mod start;
 mod status;
 mod stored;
 mod system_report;
+mod tried_plugin;
 mod types;
 mod watchdog;
 
 pub use crate::dead_letter::DeadLetter;
 pub use crate::feed::{FeedEvent, FeedFilter, FeedItem, FeedListener};
-pub use crate::host::{LoneMetric, LonePlugin, PluginFile, fits_schema};
+pub use crate::host::{LoneMetric, LonePlugin, MakeFault, PluginFile, PluginInfo, fits_schema};
 pub use crate::log::{
     AppendError, Bounds, DeliveryCounts, LogError, LogProducer, LogReader, LogRecord, OwnedOrigin,
     open_producer,
@@ -58,10 +64,13 @@ pub use event_rate::EventRate;
 pub use events_back::{
     EventPage, FoundRecord, JudgedRecord, PageRequest, PastEvent, RecordVerdict,
 };
+pub use fields::{ColumnKind, FieldReport, RecordField, ValueKind};
 pub use letter_replay::{LetterReplayCounts, LetterReplayFault};
 pub use listen::{ListenRefused, ReplayTurns};
 pub use live::{LiveAnswer, LivePublisher, LiveQuestion, WatchRequest, live_question};
-pub use orders::{Order, OrderError};
+pub use orders::{MetricChange, MetricOrder, Order, OrderError};
+pub use preview::{Preview, PreviewError, PreviewRequest};
+pub use sections::{PutSection, SectionChange, SectionError, SectionInfo, SectionPlace};
 pub use status::{
     CommitStatus, EngineStatus, MemoryStatus, MemoryUse, MetricStatus, PartitionOwner,
     PartitionStatus,
@@ -92,6 +101,7 @@ use lifecycle::ManagerThread;
 use listen::ReplayPlaces;
 use live::LiveThreads;
 use parking_lot::{Mutex, RwLock};
+use preview::Previews;
 use recounting::recounting;
 use status::StatusBasis;
 use std::sync::Arc;
@@ -114,6 +124,7 @@ pub struct Engine {
     status: Arc<LaneStatus>,
     feed: Arc<Feed>,
     replay_places: ReplayPlaces,
+    previews: Previews,
     dead_letters: Arc<DeadLetters>,
     /// Held by the call that judges them again; where the last one ended, if that was bounded.
     replaying: Mutex<LetterReplayMemory>,
@@ -184,6 +195,12 @@ impl Engine {
     /// The files that were refused.
     pub fn rejected(&self) -> Vec<Rejected> {
         self.catalog.read().rejected.clone()
+    }
+
+    /// The plugins that lie in the folders, by name, as they were last seen.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<PluginInfo> {
+        self.previews.plugins.read().infos()
     }
 
     /// The newest dead letters, newest first, at most `limit`, of one reason if `reason` is given;
@@ -284,6 +301,7 @@ impl Engine {
             check("counting", true, counting),
             check("writing", false, self.log.writing()),
         ];
+        checks.extend(self.previews.stuck().map(|(name, stuck)| check(name, false, Err(stuck))));
         checks.extend(
             self.view.clock().doubt().map(|doubt| check("clock", false, Ok(doubted(&doubt)))),
         );

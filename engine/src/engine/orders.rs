@@ -20,12 +20,8 @@ const LOOKS: usize = 3;
 /// An order of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The newer revision of this metric answers from now on.
-    Promote(String),
-    /// The previous one answers again.
-    Rollback(String),
-    /// Everything that is stored of this metric is removed; it must not be served.
-    Purge(String),
+    /// About one metric.
+    Metric(MetricOrder),
     /// A partition continues without the records at which it is stopped.
     Skip {
         /// Which.
@@ -37,6 +33,28 @@ pub enum Order {
     Check,
     /// The clock is right although it is ahead: panes and records expire by it from now on.
     AcceptClock,
+}
+
+/// An order about a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricOrder {
+    /// Which metric.
+    pub metric: String,
+    /// What is to be done.
+    pub change: MetricChange,
+    /// Nothing is done; the outcome says what would be.
+    pub dry_run: bool,
+}
+
+/// What can be done about a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricChange {
+    /// The newer revision answers from now on.
+    Promote,
+    /// The previous one answers again.
+    Rollback,
+    /// Everything that is stored of it is removed; it must not be served.
+    Purge,
 }
 
 /// Why an order was not carried out.
@@ -69,6 +87,9 @@ pub enum OrderError {
         .0.as_secs()
     )]
     OutcomeUnknown(Duration),
+    /// It was done, and may be undone by a power cut; the sentence says why.
+    #[error("{0}")]
+    InDoubt(String),
     /// The thread that manages plugins has ended.
     #[error(
         "nothing was done: the engine is stopping, or the thread that manages plugins has ended \
@@ -84,7 +105,10 @@ impl OrderError {
         match self {
             OrderError::Failed(_) | OrderError::QueueFull(_) => true,
             OrderError::Store { fault, .. } => fault.retry_helps(),
-            OrderError::NotPossible(_) | OrderError::OutcomeUnknown(_) | OrderError::Ended => false,
+            OrderError::NotPossible(_)
+            | OrderError::OutcomeUnknown(_)
+            | OrderError::InDoubt(_)
+            | OrderError::Ended => false,
         }
     }
 }
@@ -135,6 +159,8 @@ impl Engine {
             role,
             id: served.number(),
             info: served.info(&self.view, &self.status),
+            sha256: served.askable.plugin.sha256().to_owned(),
+            keep_old: served.askable.plugin.keep_old(),
             held,
             until,
             examples: ask(&served),
@@ -142,8 +168,8 @@ impl Engine {
         counted.into_iter().map(of).collect()
     }
 
-    /// Has the thread that manages plugins carry out an order. Blocks until that is done, some
-    /// seconds at most.
+    /// Has the thread that manages plugins carry out an order; the sentence says what was done, or
+    /// of a dry run what would be. Blocks until that is done, some seconds at most.
     ///
     /// # Errors
     /// [`OrderError`].
@@ -156,8 +182,8 @@ impl Engine {
                 "it is {now}; minutes, hours and records expire by that from now on"
             ));
         }
-        if let Order::Purge(name) = &order {
-            self.counted_nowhere(name)?;
+        if let Order::Metric(MetricOrder { metric, change: MetricChange::Purge, .. }) = &order {
+            self.counted_nowhere(metric)?;
         }
         let queue = self.manager.lock().queue()?;
         queue.order(order)
@@ -239,6 +265,7 @@ mod tests {
             (damaged.clone(), false),
             (OrderError::NotPossible("it is served".into()), false),
             (OrderError::OutcomeUnknown(Duration::from_secs(5)), false),
+            (OrderError::InDoubt("no".into()), false),
             (OrderError::Ended, false),
         ] {
             assert_eq!(error.retry_helps(), helps, "{error}");

@@ -4,7 +4,7 @@
 //! message by message, is docs/operations.md. Nobody decides anything by these words.
 
 /// The lines, each with what to do.
-const REMEDIES: [(&str, &str); 6] = [
+const REMEDIES: [(&str, &str); 8] = [
     (
         "plugins",
         "put plugin files into [plugins] dir, or name those beside the binary in [plugins] \
@@ -34,6 +34,12 @@ const REMEDIES: [(&str, &str); 6] = [
         "writing",
         "remove what keeps the log from taking events; counting and answers do not need it",
     ),
+    ("previews", "restart the engine, and correct the plugin or the configuration that was tried"),
+    (
+        "sections",
+        "restart the engine with --disable and the metric's name, and correct the plugin or the \
+         section",
+    ),
 ];
 
 /// What to do about a line of this name.
@@ -47,7 +53,9 @@ mod tests {
 
     #[test]
     fn each_line_that_may_fail_has_a_way_out() {
-        for line in ["plugins", "store", "log", "kafka", "counting", "writing"] {
+        for line in
+            ["plugins", "store", "log", "kafka", "counting", "writing", "previews", "sections"]
+        {
             assert!(remedy(line).is_some_and(|remedy| remedy.len() > 20), "{line}");
         }
         assert_eq!(remedy("unknown"), None);

@@ -4,10 +4,11 @@ use super::asking::Asking;
 use super::catalog::{MetricCatalog, NewerRevision, PreviousRevision, ServedRevision, Stage};
 use super::crash_suspects::CrashSuspects;
 use super::lane_factory::LaneFactory;
-use super::lifecycle::{self, ManagerParts, Notebook, Reading, Recall, Roles};
+use super::lifecycle::{self, ManagerParts, MetricSections, Notebook, Reading, Recall, Roles};
 use super::listen::ReplayPlaces;
 use super::live;
 use super::notices::events_failed;
+use super::preview::Previews;
 use super::status::StatusBasis;
 use super::system_report::SystemReport;
 use super::{Engine, Options, Rejected, StartError, stored};
@@ -45,6 +46,7 @@ const PENDING_BYTES: u64 = 32;
 pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let config = &options.config;
     let database = Database::open(&config.store.data_dir)?;
+    let sections = MetricSections::open(config)?;
     let private = config.store.data_dir.join("plugin-copies");
     let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins)
         .without(options.disabled.clone());
@@ -52,13 +54,15 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
         tracing::warn!(metric, "not loaded: disabled by the command line");
     }
     let marked = marks(&config.store.data_dir, &private);
-    let found = registry.scan(&config.metrics);
+    let found = registry.scan(sections.all());
     let opened = Opened::open(config, database, private)?;
     let first = found.metrics.iter().map(|plugin| plugin.name().to_owned()).collect();
     let factory = lane_factory(config, &opened, first, marked)?;
     let notebook = Notebook::open(&opened.private);
     let catalog = recall_metrics(found, &mut registry, &factory, &notebook)?;
-    assemble(options, opened, factory, Plugins { registry, catalog, notebook })
+    let previews = Previews::new(registry.plugins(), &factory.limits);
+    let plugins = Plugins { registry, sections, catalog, notebook, previews };
+    assemble(options, opened, factory, plugins)
 }
 
 /// What every metric shares, open.
@@ -125,8 +129,10 @@ fn lane_factory(
 /// What a start knows of plugins.
 struct Plugins {
     registry: Registry,
+    sections: MetricSections,
     catalog: MetricCatalog,
     notebook: Notebook,
+    previews: Previews,
 }
 
 /// The metrics that were found, each with the revisions that were served when the engine ended.
@@ -157,27 +163,26 @@ fn assemble(
 ) -> Result<Engine, StartError> {
     let config = &options.config;
     let Opened { database, private, budget, store, log, source } = opened;
-    let shared = store.shared;
-    let Plugins { registry, catalog, notebook } = plugins;
+    let Plugins { registry, sections, catalog, notebook, previews } = plugins;
     let (view, status) = (factory.view.clone(), factory.status.clone());
     let (memory_share, dead_letters) = (factory.memory_share.clone(), factory.dead_letters.clone());
     let feed = Arc::new(Feed::new(&budget.feed, &budget.sockets));
     let joined = choose_joined(&catalog, &factory, &view)?;
-    let followers = Arc::new(Followers::default());
-    let watch = follow(&catalog, &followers, &status)?;
+    let (followers, watch) = follow(&catalog, &status)?;
     // Where other engines count too, a relay shows all events, those of this engine included.
-    let is_relayed = shared && log.is_shared();
+    let is_relayed = store.shared && log.is_shared();
     let relay = is_relayed.then(|| relay(config, &log, &followers, &feed, &status)).transpose()?;
     let lane = Arc::new(factory.main(source, &joined, relay.is_none().then(|| feed.clone()))?);
-    let catalog = Arc::new(RwLock::new(catalog));
-    let asking = asking(&factory, &catalog);
+    let asking = asking(&factory, catalog);
     let system_report = Arc::new(Mutex::new(SystemReport::ask(&database, &private)));
     let status_basis = StatusBasis::starting(config.store.kind);
     let manager = lifecycle::start(ManagerParts {
         registry,
-        sections: config.metrics.clone(),
+        plugins: previews.plugins.clone(),
+        judging: previews.judging.clone(),
+        sections,
         file: options.config_file,
-        catalog: catalog.clone(),
+        catalog: asking.catalog.clone(),
         view: view.clone(),
         status: status.clone(),
         followers,
@@ -193,16 +198,17 @@ fn assemble(
     let watching = live::start(&asking, &config.live, budget.sockets.clone());
     Ok(Engine {
         live: watching.map_err(StartError::Thread)?,
-        catalog,
+        catalog: asking.catalog.clone(),
         manager: Mutex::new(manager.map_err(StartError::Thread)?),
         view,
         status,
         feed,
         replay_places: ReplayPlaces::new(config.live.replays),
+        previews,
         dead_letters,
         replaying: Mutex::default(),
         lane,
-        shared,
+        shared: store.shared,
         _watch: watch,
         _relay: relay,
         state_store: store.store,
@@ -221,9 +227,9 @@ fn assemble(
 }
 
 /// What it takes to ask the metrics that this factory makes.
-fn asking(factory: &LaneFactory, catalog: &Arc<RwLock<MetricCatalog>>) -> Asking {
+fn asking(factory: &LaneFactory, catalog: MetricCatalog) -> Asking {
     Asking {
-        catalog: catalog.clone(),
+        catalog: Arc::new(RwLock::new(catalog)),
         view: factory.view.clone(),
         status: factory.status.clone(),
         shared: factory.shared,
@@ -359,9 +365,9 @@ fn say_left_out(name: &str, stored: Option<&StoredRevision>) {
 /// has history to count.
 fn follow(
     catalog: &MetricCatalog,
-    followers: &Arc<Followers>,
     status: &Arc<LaneStatus>,
-) -> Result<Option<Watch>, StartError> {
+) -> Result<(Arc<Followers>, Option<Watch>), StartError> {
+    let followers = Arc::new(Followers::default());
     catalog
         .all()
         .filter_map(|served| served.follower.clone())
@@ -369,7 +375,7 @@ fn follow(
     if catalog.answering.values().all(|served| served.follower.is_none())
         && !catalog.answering.is_empty()
     {
-        return Ok(None);
+        return Ok((followers, None));
     }
     for follower in followers.all() {
         match follower.refresh(Instant::now()) {
@@ -381,7 +387,8 @@ fn follow(
     }
     let furthest = followers.furthest();
     followers.all().iter().for_each(|follower| follower.set_least(&furthest));
-    pipeline::watch(followers.clone(), status.clone()).map(Some).map_err(StartError::Thread)
+    let watch = pipeline::watch(followers.clone(), status.clone()).map_err(StartError::Thread)?;
+    Ok((followers, Some(watch)))
 }
 
 /// Shows the events of all partitions where this engine counts only some.

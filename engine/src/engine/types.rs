@@ -236,6 +236,10 @@ pub struct Revision {
     pub id: String,
     /// What is known of it.
     pub info: MetricInfo,
+    /// SHA-256 of the plugin file, in hexadecimal digits.
+    pub sha256: String,
+    /// How long the revision that it replaces receives events.
+    pub keep_old: Duration,
     /// Why a newer one does not replace the answering revision by itself.
     pub held: Option<String>,
     /// Until when a previous one receives events, Unix milliseconds.

@@ -13,6 +13,7 @@
 //! * Reading the store: `read_pieces`, `load_metric`, `stored`, `coverage`.
 //! * Readers: `view`, `follower`, `watch`; whether they see all of history: `target`. Beside
 //!   counting: `judged_tail`, with `relay` and `replay`.
+//! * Without a lane: `trial`.
 //! * For all: `memory_share`, `call_marks`, `fatal`.
 
 mod batch;
@@ -45,6 +46,7 @@ mod stored;
 mod target;
 #[cfg(test)]
 mod testing;
+mod trial;
 mod view;
 mod watch;
 
@@ -62,6 +64,7 @@ pub use relay::{Relay, RelayParts, relay};
 pub use replay::{ReplayParts, ReplayPermit, replay_feed};
 pub use stored::counted_partitions;
 pub use target::Target;
+pub use trial::{Trial, TrialEnd, TrialParts};
 pub use view::{Counted, MetricProgress, View};
 pub use watch::{Watch, watch};
 

@@ -1,5 +1,5 @@
 //! What the machine gives an engine, and what an engine asks of it: time, files, memory,
-//! descriptors.
+//! descriptors, threads.
 //!
 //! Each module stands alone. None knows events, metrics or configuration.
 
@@ -9,3 +9,4 @@ pub mod files;
 pub mod memory;
 pub mod outage;
 pub mod terminal;
+pub mod threads;

@@ -14,6 +14,7 @@ use super::events::{Event, Random, add_properties, day_of_events, odd_events, ra
 use super::question::ask;
 use super::state::{FAILED, State};
 use super::subject::Subject;
+use super::views::{Hints, hints};
 use serde_json::{Value, json};
 use tally_plugin::ask::Refusal;
 use tally_plugin::description::{From, Merge};
@@ -48,12 +49,17 @@ pub struct Law {
 type Held = Result<String, String>;
 
 /// All laws, in the order in which a report shows them.
-pub const LAWS: [Law; 7] = [
+pub const LAWS: [Law; 8] = [
     Law { name: "params", demands: "unknown params are refused by the schema", hold: params },
     Law {
         name: "examples",
         demands: "examples are valid and answered, answers fit the result schema",
         hold: examples,
+    },
+    Law {
+        name: "views",
+        demands: "hints on how the result is shown fit the result schema",
+        hold: views,
     },
     Law {
         name: "purity",
@@ -155,6 +161,15 @@ fn examples(trial: &Trial<'_>) -> Held {
         "{} examples answered, before the first event too",
         state.description().examples.len()
     ))
+}
+
+fn views(trial: &Trial<'_>) -> Held {
+    let Hints { found, faults } = hints(&trial.empty()?.description().result_schema);
+    match (found, faults.as_slice()) {
+        (0, _) => Ok("no hints: what is drawn follows from the result schema".into()),
+        (found, []) => Ok(format!("{found} hints on how the result is shown")),
+        (_, faults) => Err(format!("in the result schema: {}", faults.join("; "))),
+    }
 }
 
 fn purity(trial: &Trial<'_>) -> Held {

@@ -106,6 +106,42 @@ fn examples_that_do_not_fit_are_found() {
     assert_eq!(broken("examples"), ["examples", "odd_events"]);
 }
 
+/// Its hint is that a number is a list.
+struct Misdrawn;
+
+#[answer]
+struct Drawn {
+    #[schemars(extend("x-tally-view" = {"as": "table", "title": "Rows"}))]
+    n: u64,
+}
+
+impl tally_plugin::Metric for Misdrawn {
+    const ABOUT: About = about!("misdrawn", revision = 1);
+    type Config = ();
+    type Params = ();
+    type Answer = Drawn;
+
+    fn new((): ()) -> Result<Self, String> {
+        Ok(Misdrawn)
+    }
+
+    fn describe(&self) -> Description {
+        Description::new("Counts").table(table("t").cell("n", sum(ONE))).example(json!({}), "all")
+    }
+
+    fn answer(&self, _: &Request<()>, read: &Reader<'_>) -> Result<Drawn, Refusal> {
+        Ok(Drawn { n: read.table("t").run()?.total().count("n") })
+    }
+}
+
+#[test]
+#[should_panic(
+    expected = "views: in the result schema: /properties/n/x-tally-view: as is \"table\""
+)]
+fn hints_that_do_not_fit_are_found() {
+    conforms::<Misdrawn>(json!({}), &fits);
+}
+
 #[test]
 fn memory_of_earlier_calls_is_found() {
     assert!(broken("purity").contains(&"purity"));

@@ -45,6 +45,7 @@ pub mod golden;
 mod question;
 mod state;
 mod subject;
+mod views;
 
 pub use cell::CellState;
 pub use conformance::{Check, LAWS, Law, Trial, conforms};

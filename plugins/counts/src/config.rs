@@ -1,4 +1,7 @@
 //! What `[metrics.NAME.config]` may say, and the description that follows from it.
+//!
+//! Texts that name a column say so in the schema (`x-tally-column`): which columns have a name, what is
+//! taken, and as what it is read unless `types` says otherwise. Whoever draws a form finds it there.
 
 use tally_plugin::describe::table;
 use tally_plugin::description::{From, Key, Property};
@@ -17,13 +20,20 @@ pub struct Config {
     /// Key columns: `user_id`, `product_id`, `event_type`, or JSON pointers into the event, which
     /// are then called by their last part (`/brand` is `brand`). None: one row.
     #[serde(default)]
-    #[schemars(length(max = 3))]
+    #[schemars(
+        title = "count by",
+        length(max = 3),
+        extend("x-tally-column" = {"names": ["user_id", "product_id", "event_type"], "read_as": "text"})
+    )]
     by: Vec<String>,
     /// Event types that count; none: all.
     #[serde(default)]
+    #[schemars(title = "event types", extend("x-tally-column" = {"values_of": "event_type"}))]
     only: Vec<String>,
     /// What each row holds, by name.
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 32))]
+    #[schemars(extend(
+        "minProperties" = 1, "maxProperties" = 32, "examples" = [{"events": "count"}]
+    ))]
     cells: BTreeMap<String, Cell>,
     /// What a JSON pointer is read as: `"text"`, `"integer"`, `"float"`, `{ decimal = 2 }`,
     /// `"bool"`, `"time"`. Unless it is said, key columns and what is `distinct` or `latest` are
@@ -36,7 +46,7 @@ pub struct Config {
     quantiles: Vec<f64>,
     /// Resolutions of the time axis; none: totals only.
     #[serde(default = "all")]
-    #[schemars(length(max = 3))]
+    #[schemars(title = "resolutions", length(max = 3))]
     tiers: Vec<Resolution>,
 }
 
@@ -53,19 +63,46 @@ fn all() -> Vec<Resolution> {
 #[serde(rename_all = "snake_case")]
 enum Cell {
     /// Number of events.
+    #[schemars(title = "number of events")]
     Count,
     /// Exact sum.
-    Sum(String),
+    #[schemars(title = "sum of")]
+    Sum(
+        #[schemars(extend(
+            "x-tally-column" = {"takes": ["number"], "read_as": {"decimal": 4}}
+        ))]
+        String,
+    ),
     /// Smallest value.
-    Min(String),
+    #[schemars(title = "smallest")]
+    Min(
+        #[schemars(extend(
+            "x-tally-column" = {"takes": ["number", "time"], "read_as": {"decimal": 4}}
+        ))]
+        String,
+    ),
     /// Largest value.
-    Max(String),
+    #[schemars(title = "largest")]
+    Max(
+        #[schemars(extend(
+            "x-tally-column" = {"takes": ["number", "time"], "read_as": {"decimal": 4}}
+        ))]
+        String,
+    ),
     /// Number of different values.
-    Distinct(String),
+    #[schemars(title = "different values of")]
+    Distinct(#[schemars(extend("x-tally-column" = {"read_as": "text"}))] String),
     /// Quantiles of the values.
-    Quantiles(String),
+    #[schemars(title = "quantiles of")]
+    Quantiles(
+        #[schemars(extend(
+            "x-tally-column" = {"takes": ["number"], "read_as": {"decimal": 4}}
+        ))]
+        String,
+    ),
     /// Value of the latest event.
-    Latest(String),
+    #[schemars(title = "latest")]
+    Latest(#[schemars(extend("x-tally-column" = {"read_as": "text"}))] String),
 }
 
 /// What a property is read as.

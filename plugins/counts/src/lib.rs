@@ -58,8 +58,10 @@ pub struct Answer {
     /// Over all groups of the filter.
     total: Values,
     /// Number of groups, before `limit`.
+    #[schemars(extend("x-tally-view" = {"title": "Groups"}))]
     groups_total: u64,
     /// In the order asked for; of equal ones the lower key.
+    #[schemars(extend("x-tally-view" = {"as": "table"}))]
     groups: Vec<Row>,
 }
 

@@ -11,15 +11,20 @@ pub struct EventFrequencies;
 #[derive(Serialize, JsonSchema)]
 pub struct Frequencies {
     /// Number of events.
+    #[schemars(extend("x-tally-view" = {"title": "Events"}))]
     total: u64,
     /// Number of events by type; types asked for appear at 0 too.
+    #[schemars(extend("x-tally-view" = {"title": "Events by type"}))]
     by_type: BTreeMap<String, u64>,
     /// Share of each type in `total`, 6 decimals.
+    #[schemars(extend("x-tally-view" = {"as": "hidden", "unit": "share"}))]
     share: BTreeMap<String, f64>,
     /// `total` ÷ seconds of the window, 9 decimals; only for a window with start and end.
+    #[schemars(extend("x-tally-view" = {"title": "Rate", "unit": "/s"}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     per_second: Option<f64>,
     /// With `bucket`.
+    #[schemars(extend("x-tally-view" = {"title": "Events over time"}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     series: Option<Vec<StepCounts>>,
 }

@@ -66,9 +66,11 @@ fn ten() -> usize {
 #[derive(Serialize, JsonSchema)]
 pub struct Popularity {
     /// Number of interactions with all products of the filter.
+    #[schemars(extend("x-tally-view" = {"title": "Interactions"}))]
     total: u64,
     /// Number of products with interactions, before `limit`; with `product_ids` the number of
     /// these.
+    #[schemars(extend("x-tally-view" = {"title": "Products"}))]
     products_total: u64,
     /// By score, then by interactions, then the lower id first.
     products: Vec<Product>,
@@ -78,8 +80,10 @@ pub struct Popularity {
 #[derive(Serialize, JsonSchema)]
 pub struct Product {
     /// 1 … n, without ties.
+    #[schemars(extend("x-tally-view" = {"as": "hidden"}))]
     rank: u64,
     /// The product.
+    #[schemars(extend("x-tally-view" = {"title": "Product"}))]
     product_id: ProductId,
     /// Number of events.
     interactions: u64,
@@ -88,6 +92,7 @@ pub struct Product {
     /// Number of events by type.
     by_type: BTreeMap<String, u64>,
     /// Share of `interactions` in `total`, 6 decimals.
+    #[schemars(extend("x-tally-view" = {"unit": "share"}))]
     share: f64,
     /// With `bucket`.
     #[serde(skip_serializing_if = "Option::is_none")]

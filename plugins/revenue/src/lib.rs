@@ -36,14 +36,18 @@ pub struct Paid {
     /// Number of purchases, with a price or without.
     purchases: u64,
     /// Sum of the prices, exact.
+    #[schemars(extend("x-tally-view" = {"title": "Revenue"}))]
     revenue: Decimal,
     /// Average price; absent where there is none.
+    #[schemars(extend("x-tally-view" = {"title": "Average price"}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     average: Option<f64>,
     /// Half of the prices are at most this (within 1 %).
+    #[schemars(extend("x-tally-view" = {"title": "Median price"}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     p50: Option<f64>,
     /// 95 of 100 prices are at most this (within 1 %).
+    #[schemars(extend("x-tally-view" = {"title": "95 % of prices up to"}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     p95: Option<f64>,
 }

@@ -30,11 +30,13 @@ fn ten() -> usize {
 #[derive(Serialize, JsonSchema)]
 pub struct Visitors {
     /// Number of different users, of all products.
+    #[schemars(extend("x-tally-view" = {"title": "Visitors"}))]
     users: u64,
     /// Most visited first; of equal ones the lower id.
     products: Vec<Product>,
     /// With `bucket`: different users of each step. Their sum is not `users`, since a user may come
     /// again.
+    #[schemars(extend("x-tally-view" = {"title": "Visitors over time"}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     series: Option<Vec<Step>>,
 }
@@ -45,6 +47,7 @@ pub struct Product {
     /// The product.
     product_id: ProductId,
     /// Number of different users.
+    #[schemars(extend("x-tally-view" = {"title": "Visitors"}))]
     users: u64,
 }
 

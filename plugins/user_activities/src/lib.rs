@@ -46,14 +46,17 @@ pub struct Activity {
     /// Who was asked for.
     user: User,
     /// Number of events.
+    #[schemars(extend("x-tally-view" = {"title": "Events"}))]
     total: u64,
     /// Number of events by type.
+    #[schemars(extend("x-tally-view" = {"title": "Events by type"}))]
     by_type: BTreeMap<String, u64>,
     /// Time of the first event; null where there is none.
     first_seen: Option<Time>,
     /// Time of the last event; null where there is none.
     last_seen: Option<Time>,
     /// Number of products, before `limit`.
+    #[schemars(extend("x-tally-view" = {"title": "Products"}))]
     products_total: u64,
     /// The products; equal ones by lower id.
     products: Vec<Product>,
@@ -76,8 +79,10 @@ pub struct User {
 #[derive(Serialize, JsonSchema)]
 pub struct Product {
     /// The product.
+    #[schemars(extend("x-tally-view" = {"title": "Product"}))]
     product_id: ProductId,
     /// Number of the user's events on it.
+    #[schemars(extend("x-tally-view" = {"title": "Events"}))]
     total: u64,
     /// The same by type.
     by_type: BTreeMap<String, u64>,

@@ -107,6 +107,9 @@ pub(crate) struct Demo {
     /// Stop by itself after this time (30s, 5m)
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) duration: Option<Duration>,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub(crate) open: bool,
     /// Do not load this metric; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) disable: Vec<String>,

@@ -2,8 +2,9 @@
 
 use super::args::{Config, ConfigCommand, ConfigFile};
 use super::{Failure, output, settings};
+use crate::boards::{BoardList, Boards, RefusedBoard};
 use serde_json::json;
-use tally_engine::config::fault::{ConfigError, Place};
+use tally_engine::config::fault::{ConfigError, Fault, Place};
 use tally_engine::config::load::Loaded;
 use tally_engine::engine::judge_sections;
 use tempfile::TempDir;
@@ -16,7 +17,7 @@ pub(crate) fn run(args: &Config) -> Result<(), Failure> {
 }
 
 fn show(config: &ConfigFile, json: bool) -> Result<(), Failure> {
-    let loaded = settings::read(config, None, None)?;
+    let loaded = settings::read_with_sections(config)?;
     let settings = loaded.settings();
     if json {
         let listed: Vec<_> = settings
@@ -57,12 +58,13 @@ fn origin(place: &Place) -> String {
 }
 
 fn check(config: &ConfigFile) -> Result<(), Failure> {
-    let loaded = settings::read(config, None, None)?;
+    let loaded = settings::read_with_sections(config)?;
     let folder = TempDir::with_prefix("tally-check-").map_err(|fault| {
         Failure::Failed(format!("cannot create a temporary folder for copies of plugins: {fault}"))
     })?;
-    let (faults, files) =
+    let (mut faults, files) =
         judge_sections(&loaded, &settings::plugin_dirs(&loaded.config), folder.path());
+    faults.extend(judge_boards(&loaded));
     files.iter().for_each(|file| output::note(&format!("note: refused: {file}")));
     if let Some(error) = ConfigError::listing(faults) {
         return Err(error.into());
@@ -78,16 +80,31 @@ fn check(config: &ConfigFile) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is wrong with the boards of the folder that the configuration names.
+fn judge_boards(loaded: &Loaded) -> Vec<Fault> {
+    let BoardList { rejected, .. } = Boards::of(&loaded.config.server.boards).list();
+    let fault =
+        |RefusedBoard { file, reason }| loaded.fault("server.boards", format!("{file} {reason}"));
+    rejected.into_iter().map(fault).collect()
+}
+
 fn summary(loaded: &Loaded) -> String {
     let file = loaded.file.as_ref().map_or_else(
         || "no metrics.toml: built-in defaults".into(),
         |file| file.display().to_string(),
     );
     let settings = loaded.settings();
-    let count = |wanted: fn(&Place) -> bool| {
+    let count = |wanted: &dyn Fn(&Place) -> bool| {
         settings.iter().filter(|setting| wanted(&setting.origin)).count()
     };
-    let set = count(|place| matches!(place, Place::Spot { .. }));
-    let env = count(|place| matches!(place, Place::Env(_)));
-    format!("ok  {file}: {set} settings, {env} from the environment")
+    let read = loaded.file.as_ref();
+    let set = count(
+        &|place| matches!(place, Place::Spot { file, .. } if read.is_some_and(|read| read == file)),
+    );
+    let env = count(&|place| matches!(place, Place::Env(_)));
+    let added = match loaded.count_added() {
+        0 => String::new(),
+        count => format!(", {count} sections in the data directory"),
+    };
+    format!("ok  {file}: {set} settings, {env} from the environment{added}")
 }

@@ -1,6 +1,7 @@
 //! `tally demo`: the embedded log, store and catalogue, fed by the generator.
 
 use super::args::Demo;
+use super::open;
 use super::output::{begin, data, tame};
 use super::run::{DRAIN, closing, ready};
 use super::stop::Stop;
@@ -33,6 +34,8 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
     } else {
         folder.display().to_string()
     };
+    let page = open::page_url(started.address);
+    data(&format!("{page}  the page: what is counted, live (--open opens it)"));
     data(&format!(
         "tally {}  demo: embedded log, store and catalogue in {folder} (nothing else needed)",
         env!("CARGO_PKG_VERSION")
@@ -47,6 +50,9 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
         feeder.map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
     let (limit, since) = (args.duration.unwrap_or(Duration::MAX), Instant::now());
     ready(&started, begun, &stop, limit);
+    if args.open && !stop.asked() {
+        open::open(&page);
+    }
     stop.wait(limit.saturating_sub(since.elapsed()));
     stop.ask();
     begin("stopping… ");

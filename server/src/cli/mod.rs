@@ -22,6 +22,7 @@ mod import;
 mod lag;
 mod mcp;
 mod migrate;
+mod open;
 pub(crate) mod output;
 mod plugin;
 mod produce;

@@ -52,9 +52,20 @@ pub(crate) fn plugins(engine: &Engine, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) fn order(engine: &Engine, name: &str, order: &str) -> Result<(), Failure> {
-    output::data(&text(&ordered(engine, name, order)?, "done"));
+pub(crate) fn order(
+    engine: &Engine,
+    name: &str,
+    order: &str,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    say(&ordered(engine, name, order, dry_run)?, false);
     Ok(())
+}
+
+/// Prints the answer to an order: what was done, or would be.
+pub(crate) fn say(answer: &Value, json: bool) {
+    let said = || text(answer, if answer.get("would").is_some() { "would" } else { "done" });
+    output::data(&if json { answer.to_string() } else { said() });
 }
 
 /// `tally skip`.
@@ -75,14 +86,17 @@ pub(crate) fn accept_clock(engine: &Engine) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `tally plugin purge`: asks for confirmation, unless `--yes` is given.
-pub(crate) fn purge(engine: &Engine, name: &str, yes: bool, json: bool) -> Result<(), Failure> {
-    if !yes && !agreed(name)? {
+/// `tally plugin purge`: asks for confirmation, unless `--yes` is given or nothing is to be done.
+pub(crate) fn purge(
+    engine: &Engine,
+    name: &str,
+    yes: bool,
+    dry_run: bool,
+) -> Result<Value, Failure> {
+    if !dry_run && !yes && !agreed(name)? {
         return Err(Failure::Failed("nothing was removed".into()));
     }
-    let answer = ordered(engine, name, "purge")?;
-    output::data(&if json { answer.to_string() } else { text(&answer, "done") });
-    Ok(())
+    ordered(engine, name, "purge", dry_run)
 }
 
 fn agreed(name: &str) -> Result<bool, Failure> {
@@ -102,13 +116,13 @@ fn agreed(name: &str) -> Result<bool, Failure> {
     Ok(matches!(said.trim(), "y" | "Y" | "yes"))
 }
 
-fn ordered(engine: &Engine, name: &str, order: &str) -> Result<Value, Failure> {
+fn ordered(engine: &Engine, name: &str, order: &str, dry_run: bool) -> Result<Value, Failure> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || !name.bytes().all(fits) {
         return Err(Failure::Usage(format!("{name:?} cannot be a metric name: a-z, 0-9 and _")));
     }
     let client = engine.client()?;
-    let path = format!("/api/internal/metrics/{name}/{order}");
+    let path = format!("/api/metrics/{name}/{order}?dry_run={dry_run}");
     ask(async { client.post(&path, Body::Json("{}".into())).await })
 }
 

@@ -3,11 +3,13 @@
 use super::args::ConfigFile;
 use super::{Failure, output};
 use crate::catalogue::postgres;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use tally_engine::config::Config;
 use tally_engine::config::fault::ConfigError;
 use tally_engine::config::load::{FileChoice, Flag, Inputs, Loaded, load};
+use tally_engine::config::{Config, SECTIONS_FILE, Sections};
+use tally_engine::files::{self, ReadError};
 
 /// The file that is read if none is named.
 pub(super) const USUAL_FILE: &str = "metrics.toml";
@@ -29,6 +31,29 @@ pub(crate) fn read(
     })?;
     loaded.ignored.iter().for_each(|line| output::note(&format!("note: {line}")));
     judge(loaded)
+}
+
+/// As [`read`], with the sections that stand in the data directory, if this user may read it.
+pub(crate) fn read_with_sections(file: &ConfigFile) -> Result<Loaded, Failure> {
+    let mut loaded = read(file, None, None)?;
+    let path = loaded.config.store.data_dir.join(SECTIONS_FILE);
+    let place = path.display().to_string();
+    if let Err(ReadError::Io(fault)) = files::open(&path)
+        && fault.kind() == ErrorKind::PermissionDenied
+    {
+        output::note(&output::tame(&format!(
+            "note: {place} belongs to another user, so the sections in it are left out"
+        )));
+        return Ok(loaded);
+    }
+    let sections = Sections::open(&loaded.config.store.data_dir)?;
+    sections.judge_beside(&loaded.config.metrics)?;
+    for name in loaded.add_sections(sections) {
+        output::note(&output::tame(&format!(
+            "note: {place}: [metrics.{name}] is not used: the configuration file has one, too"
+        )));
+    }
+    Ok(loaded)
 }
 
 /// Everything that a start would refuse of a configuration, found by the same code: every command

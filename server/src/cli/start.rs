@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::config::Config;
 use tally_engine::descriptors;
-use tally_engine::engine::{Engine, Options, Totals};
+use tally_engine::engine::{Engine, Options, StartError, Totals};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -85,7 +85,10 @@ pub(crate) fn start(
     let wanted = config.clone();
     let plugin_dirs = plugin_dirs(&config);
     let options = Options { config, plugin_dirs, config_file, disabled: disabled.to_vec() };
-    let engine = Engine::start(options).map_err(|error| failed(error.to_string()))?;
+    let engine = Engine::start(options).map_err(|error| match error {
+        StartError::Sections(faults) => Failure::Config(faults),
+        error => failed(error.to_string()),
+    })?;
     let engine = Arc::new(engine);
     let catalogue = runtime.block_on(library::serving_catalogue(&wanted)).map_err(failed)?;
     if let Some(seed) = demo_seed
@@ -296,7 +299,8 @@ mod library {
             ..Limits::default()
         };
         let (render, exports) = (Arc::new(render), export.prometheus);
-        let parts = Parts { engine, catalogue, render, exports, origin_check, limits };
+        let boards = server.boards;
+        let parts = Parts { engine, catalogue, render, exports, boards, origin_check, limits };
         let stop = async move {
             // An error means that the sender is gone, which is a stop too.
             let _ = closed.wait_for(|closed| *closed).await;

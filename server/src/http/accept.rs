@@ -32,7 +32,7 @@ fn is_json(range: &str) -> bool {
 }
 
 /// The weight that a parameter of a range gives it, if it is one.
-fn quality(parameter: &str) -> Option<f32> {
+pub(super) fn quality(parameter: &str) -> Option<f32> {
     let (name, value) = parameter.split_once('=')?;
     let weight = value.trim().parse::<f32>().ok();
     let weight = weight.filter(|weight| (0.0_f32..=1.0_f32).contains(weight));

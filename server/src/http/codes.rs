@@ -93,6 +93,15 @@ codes! {
     AnswerTooLarge "answer_too_large" 422 Way::Both, false,
         "The answer would have more bytes than [limits] answer_bytes.",
         "Ask for less, or raise [limits] answer_bytes.";
+    PluginNotFound "plugin_not_found" 404 Way::Answer, false,
+        "The plugin folders hold no plugin of this name, or it is refused.",
+        "See the suggestions; GET /api/metrics lists what was refused.";
+    InvalidConfig "invalid_config" 422 Way::Answer, false,
+        "The configuration does not fit the plugin, or makes of it what cannot be served.",
+        "Correct what errors names, below /config.";
+    PreviewTooLarge "preview_too_large" 422 Way::Answer, false,
+        "What a preview counts takes more than 128 MiB, or half of the memory of answers.",
+        "Ask for fewer records, or count fewer keys.";
     PluginFailed "plugin_failed" 500 Way::Both, false,
         "The metric's own code failed on this question.",
         "The plugin has a fault; the detail and the log say which. Other metrics go on.";
@@ -150,6 +159,9 @@ codes! {
     ProductNotFound "product_not_found" 404 Way::Answer, false,
         "The catalogue has no product of this id.",
         "Check the id; tally import products fills the catalogue.";
+    BoardNotFound "board_not_found" 404 Way::Answer, false,
+        "[server] boards has no board of this name, or its file is none.",
+        "See the detail; GET /api/boards names the boards, and the files that are refused.";
     MethodNotAllowed "method_not_allowed" 405 Way::Answer, false,
         "The route does not take this method.",
         "The Allow header lists those that it takes.";
@@ -157,14 +169,24 @@ codes! {
         "The body did not arrive within 10 seconds.",
         "Send it faster, or in smaller parts.";
     NotPossible "not_possible" 409 Way::Answer, false,
-        "An order of an operator cannot be carried out; nothing was done.",
+        "An order, or a change of a section, cannot be carried out; nothing was done.",
         "The detail says why.";
     OrderFailed "order_failed" 503 Way::Answer, true,
         "An order failed and was not done, or only in part; or the engine is stopping.",
         "The detail says what failed. With Retry-After, give the order again.";
     OutcomeUnknown "outcome_unknown" 504 Way::Answer, false,
-        "An order was not done within some seconds, and is still to be done.",
+        "An order was not done within some seconds, and is still to be done; or it was done, and a \
+         power cut may undo it.",
         "Look at tally plugin list before you give it again.";
+    SectionInFile "section_in_file" 409 Way::Answer, false,
+        "The configuration file has a section of this name, which goes before any other.",
+        "Change it in that file, or take it out there first.";
+    SectionNotFound "section_not_found" 404 Way::Answer, false,
+        "The data directory has no section of this name.",
+        "GET /api/sections lists all, and says where each stands.";
+    SectionInvalid "section_invalid" 422 Way::Answer, false,
+        "It would not be served: a key is unknown or does not fit, or its plugin refuses it.",
+        "Correct what errors names.";
     ReplayRunning "replay_running" 409 Way::Answer, true,
         "Dead letters are being replayed: one call at a time.",
         "Ask again once that call has ended, which takes seconds.";

@@ -28,8 +28,20 @@ type SlotsTaken = Arc<Mutex<HashMap<IpAddr, usize>>>;
 /// The slots for connections, in all and for each address.
 pub(crate) struct ConnectionSlots {
     all: Arc<Semaphore>,
+    limit: usize,
     per_address: usize,
     addresses: SlotsTaken,
+}
+
+/// Who is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peers {
+    /// Connections that are open.
+    pub(crate) open: usize,
+    /// How many of them come over loopback.
+    pub(crate) local: usize,
+    /// From how many addresses the others come.
+    pub(crate) addresses: usize,
 }
 
 /// A taken slot; dropping it frees the slot.
@@ -43,6 +55,7 @@ impl ConnectionSlots {
         let all = Arc::new(Semaphore::new(limits.connections));
         ConnectionSlots {
             all,
+            limit: limits.connections,
             per_address: limits.connections_per_address,
             addresses: Arc::default(),
         }
@@ -63,6 +76,13 @@ impl ConnectionSlots {
             Some((peer, Arc::clone(&self.addresses)))
         };
         Some(ConnectionSlot { _one: one, address })
+    }
+
+    pub(crate) fn peers(&self) -> Peers {
+        let addresses = self.addresses.lock();
+        let others: usize = addresses.values().sum();
+        let open = self.limit.saturating_sub(self.all.available_permits());
+        Peers { open, local: open.saturating_sub(others), addresses: addresses.len() }
     }
 }
 
@@ -397,7 +417,7 @@ mod tests {
         let _own = [slots.take(own).unwrap(), slots.take(own).unwrap()];
         assert!(slots.take(own).is_none(), "all slots are taken");
         assert!(slots.take(other).is_none(), "and a refused one takes none");
-        assert_eq!(slots.addresses.lock().len(), 2);
+        assert_eq!(slots.peers(), Peers { open: 5, local: 2, addresses: 2 });
     }
 
     #[tokio::test]

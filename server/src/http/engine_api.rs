@@ -1,16 +1,19 @@
 //! What the server needs of an engine: the façade as a trait, so that the routes can be tested
 //! without an engine.
 
+use std::sync::Arc;
 use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated,
-    EventPage, FeedFilter, FeedListener, FoundRecord, LetterReplayCounts, LetterReplayFault,
-    ListenRefused, LiveQuestion, LogError, LogRecord, MetricInfo, Order, OrderError, PageRequest,
-    Question, ReadLogError, Refusals, Rejected, ReplayTurns, Revision, StateDump, StoredMetric,
-    StoredRows, WatchRequest,
+    EventPage, FeedFilter, FeedListener, FieldReport, FoundRecord, LetterReplayCounts,
+    LetterReplayFault, ListenRefused, LiveQuestion, LogError, LogRecord, MetricInfo, Order,
+    OrderError, PageRequest, PluginInfo, Preview, PreviewError, PreviewRequest, PutSection,
+    Question, ReadLogError, Refusals, Rejected, ReplayTurns, Revision, SectionError, SectionInfo,
+    StateDump, StoredMetric, StoredRows, WatchRequest,
 };
 use tally_engine::event::Position;
+use toml::Table;
 
 /// Consecutive records of the log, a batch at a time. `next` blocks.
 pub type Records = Box<dyn Iterator<Item = Result<Vec<LogRecord>, LogError>> + Send>;
@@ -36,8 +39,26 @@ pub trait EngineApi: Send + Sync + 'static {
     /// [`OrderError`].
     fn order(&self, order: Order) -> Result<String, OrderError>;
 
+    /// The sections of metrics, by name.
+    fn sections(&self) -> Arc<Vec<SectionInfo>>;
+
+    /// Adds or changes a section of the data directory. Blocks.
+    ///
+    /// # Errors
+    /// [`SectionError`].
+    fn put_section(&self, name: &str, section: Table) -> Result<PutSection, SectionError>;
+
+    /// Takes a section of the data directory away; returns what was done, as a sentence. Blocks.
+    ///
+    /// # Errors
+    /// [`SectionError`].
+    fn delete_section(&self, name: &str) -> Result<String, SectionError>;
+
     /// The files that were refused.
     fn rejected(&self) -> Vec<Rejected>;
+
+    /// The plugins that lie in the folders, by name.
+    fn plugins(&self) -> Vec<PluginInfo>;
 
     /// Answers a question. Blocks.
     ///
@@ -105,6 +126,18 @@ pub trait EngineApi: Send + Sync + 'static {
     /// # Errors
     /// [`ReadLogError`].
     fn record(&self, partition: u32, offset: u64) -> Result<FoundRecord, ReadLogError>;
+
+    /// The fields of about so many of the newest records. Blocks.
+    ///
+    /// # Errors
+    /// [`ReadLogError`].
+    fn fields(&self, records: u64) -> Result<FieldReport, ReadLogError>;
+
+    /// Counts the newest records with a plugin that need not be served, and asks once. Blocks.
+    ///
+    /// # Errors
+    /// [`PreviewError`].
+    fn preview(&self, request: &PreviewRequest) -> Result<Preview, PreviewError>;
 
     /// The position that the engine has counted.
     fn position(&self) -> Position;
@@ -178,8 +211,24 @@ impl EngineApi for Engine {
         Engine::order(self, order)
     }
 
+    fn sections(&self) -> Arc<Vec<SectionInfo>> {
+        Engine::sections(self)
+    }
+
+    fn put_section(&self, name: &str, section: Table) -> Result<PutSection, SectionError> {
+        Engine::put_section(self, name, section)
+    }
+
+    fn delete_section(&self, name: &str) -> Result<String, SectionError> {
+        Engine::delete_section(self, name)
+    }
+
     fn rejected(&self) -> Vec<Rejected> {
         Engine::rejected(self)
+    }
+
+    fn plugins(&self) -> Vec<PluginInfo> {
+        Engine::plugins(self)
     }
 
     fn evaluate(&self, question: &Question) -> Result<Evaluated, EvaluateError> {
@@ -232,6 +281,14 @@ impl EngineApi for Engine {
 
     fn record(&self, partition: u32, offset: u64) -> Result<FoundRecord, ReadLogError> {
         Engine::record(self, partition, offset)
+    }
+
+    fn fields(&self, records: u64) -> Result<FieldReport, ReadLogError> {
+        Engine::fields(self, records)
+    }
+
+    fn preview(&self, request: &PreviewRequest) -> Result<Preview, PreviewError> {
+        Engine::preview(self, request)
     }
 
     fn position(&self) -> Position {

@@ -4,7 +4,7 @@
 
 use super::json_members::push_text;
 use std::time::Duration;
-use tally_engine::engine::{Evaluated, History};
+use tally_engine::engine::{Evaluated, History, Preview};
 use tally_engine::time::to_text;
 
 /// The body of a 200 to `POST /api/metrics`, or its end, without the time of asking and the
@@ -20,15 +20,21 @@ pub(crate) struct Envelope {
 impl Envelope {
     /// Puts an envelope around the result of `evaluated`.
     pub(crate) fn new(name: &str, params: &str, evaluated: &Evaluated) -> Envelope {
-        let result = &evaluated.result;
-        let mut out = String::with_capacity(384 + params.len() + result.len());
-        out.push_str("{\"name\":");
-        push_text(&mut out, name);
-        out.push_str(",\"params\":");
-        out.push_str(params);
-        out.push_str(",\"result\":");
-        out.push_str(result);
-        Envelope::ended(out, evaluated)
+        Envelope::ended(begun(name, params, &evaluated.result), evaluated)
+    }
+
+    /// Puts an envelope around the answer of a metric that nobody serves, over so many records: the
+    /// schemas of params and result are in it, because nothing else tells them.
+    pub(crate) fn of_preview(plugin: &str, params: &str, preview: &Preview) -> Envelope {
+        let Preview { evaluated, records, params_schema } = preview;
+        let mut out = begun(plugin, params, &evaluated.result);
+        out.push_str(",\"params_schema\":");
+        out.push_str(&params_schema.to_string());
+        out.push_str(",\"result_schema\":");
+        out.push_str(&evaluated.result_schema.to_string());
+        let mut envelope = Envelope::ended(out, evaluated);
+        envelope.text.insert_str(envelope.took, &format!(",\"records\":{records}"));
+        envelope
     }
 
     /// What follows the result of `evaluated` in its envelope.
@@ -99,6 +105,18 @@ impl Envelope {
     pub(crate) fn around(text: &str) -> Envelope {
         Envelope { text: text.to_owned(), as_of: 0, took: 0 }
     }
+}
+
+/// The beginning, up to the result.
+fn begun(name: &str, params: &str, result: &str) -> String {
+    let mut out = String::with_capacity(384 + params.len() + result.len());
+    out.push_str("{\"name\":");
+    push_text(&mut out, name);
+    out.push_str(",\"params\":");
+    out.push_str(params);
+    out.push_str(",\"result\":");
+    out.push_str(result);
+    out
 }
 
 /// `complete` or `partial`.

@@ -147,7 +147,7 @@ pub(crate) fn finish(_: &App, exchange: &Exchange, response: &mut Response) {
 pub(crate) fn leave_out(response: &mut Response) {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     *response.body_mut() = Body::empty();
-    for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+    for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING] {
         response.headers_mut().remove(name);
     }
 }

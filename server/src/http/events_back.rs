@@ -4,12 +4,13 @@
 //! Both read the log on a blocking thread, in one of the places of those who read it again; a page,
 //! which may have megabytes, gets its tag there. What cannot be text is shown as `bytes_base64`.
 
-use super::audit::{blocking, unavailable};
+use super::audit::unavailable;
 use super::codes::Code;
 use super::event_filter::FilterReader;
 use super::json_members::push_text;
 use super::problem::Problem;
-use super::request_object::unknown_key;
+use super::request_object::{given_pairs, unknown_key};
+use super::versions::blocking;
 use super::{App, answer, etag};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -58,7 +59,7 @@ fn parse(
         query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
     let (mut filter, mut faults) = (FilterReader::new(""), Vec::new());
     let (mut before, mut limit) = (None, LIMIT);
-    for (key, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+    for (key, value) in given_pairs(&pairs, KNOWN) {
         let detail = match key.as_str() {
             "before" => match value.parse() {
                 Ok(position) => {

@@ -11,6 +11,7 @@ mod answer_get;
 mod asyncapi;
 mod audit;
 mod batch;
+mod boards;
 mod budgeted_body;
 mod catalogue;
 mod codes;
@@ -33,6 +34,7 @@ mod events_back;
 mod export;
 mod exposition;
 mod feed_messages;
+mod fields;
 mod figures;
 mod health;
 mod id_annotations;
@@ -46,8 +48,12 @@ mod metric_request;
 mod metrics;
 mod middleware;
 mod openapi;
+mod orders;
 mod origin_check;
+mod page;
 mod parse_errors;
+mod plugins;
+mod preview;
 mod problem;
 mod problems;
 mod question_query;
@@ -58,6 +64,8 @@ mod request_body;
 mod request_object;
 mod routes;
 mod rows;
+mod section_body;
+mod sections;
 mod server;
 mod sse;
 mod sse_events;
@@ -84,12 +92,15 @@ pub use origin_check::OriginCheck;
 pub use server::{Bound, Drained, Server};
 pub use stored::stored_rows;
 
+use crate::boards::Boards;
 use crate::catalogue::Catalogue;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::config::PrometheusExport;
 use tally_engine::memory::Share;
+use tally_engine::threads::ThreadMeter;
 use tokio::sync::{Semaphore, watch};
 
 /// Writes the program's own metrics in Prometheus text.
@@ -105,6 +116,8 @@ pub struct Parts {
     pub render: Render,
     /// Answers that are shown in `/metrics`, by the name of the series.
     pub exports: BTreeMap<String, PrometheusExport>,
+    /// The folder of boards; empty: there is none.
+    pub boards: PathBuf,
     /// Which hosts and origins are answered.
     pub origin_check: OriginCheck,
     /// Bounds.
@@ -145,6 +158,9 @@ pub struct Limits {
     /// How long dead letters may be replayed for one request, appending included; then 503, and the
     /// work goes on.
     pub replay: Duration,
+    /// How long a preview may take, a little longer than the engine gives it; then 504, and a
+    /// plugin that does not return is left behind.
+    pub preview: Duration,
     /// Requests for the raw log or state that work at once; one more waits as long as `place`, then
     /// it is answered 503.
     pub audits: usize,
@@ -210,6 +226,7 @@ impl Default for Limits {
             letters: 2,
             letter: seconds(5),
             replay: seconds(35),
+            preview: seconds(6),
             audits: 4,
             listings: 64,
             dumps: 2,
@@ -254,6 +271,7 @@ struct App {
     engine: Arc<dyn EngineApi>,
     catalogue: Arc<dyn Catalogue>,
     render: Render,
+    boards: Arc<Boards>,
     origin_check: OriginCheck,
     limits: Limits,
     annotations: id_annotations::AnnotationCache,
@@ -275,19 +293,24 @@ struct App {
     dumps: Arc<Semaphore>,
     held: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
+    /// Each open stream of server-sent events holds it, too.
+    streams: Arc<()>,
+    slots: connection::ConnectionSlots,
+    threads: ThreadMeter,
     notices: ws::PluginNotices,
     phase: watch::Sender<Phase>,
 }
 
 impl App {
     fn new(parts: Parts) -> Arc<App> {
-        let Parts { engine, catalogue, render, exports, origin_check, limits } = parts;
+        let Parts { engine, catalogue, render, exports, boards, origin_check, limits } = parts;
         let permits = |permits: usize| Arc::new(Semaphore::new(permits));
         let position_waits = wait_for_position::PositionWaits::new(&engine);
         Arc::new(App {
             engine,
             catalogue,
             render,
+            boards: Arc::new(Boards::of(&boards)),
             origin_check,
             annotations: id_annotations::AnnotationCache::default(),
             replies: reply_cache::ReplyCache::new(limits.kept_replies),
@@ -308,6 +331,9 @@ impl App {
             dumps: permits(limits.dumps),
             held: permits(limits.held),
             sockets: permits(limits.sockets),
+            streams: Arc::default(),
+            slots: connection::ConnectionSlots::new(&limits),
+            threads: ThreadMeter::default(),
             notices: ws::PluginNotices::default(),
             phase: watch::channel(Phase::Serving).0,
             limits,

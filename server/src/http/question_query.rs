@@ -1,6 +1,6 @@
 //! The query of a question that is asked by GET: `params`, `expand`, and keys of the route's own.
 //!
-//! Strict, as the body of a POST, all faults at once; an empty value counts as none.
+//! Strict, as the body of a POST, all faults at once; an empty value of a known key counts as none.
 
 use super::codes::Code;
 use super::metric_request::{self, MetricRequest};
@@ -27,7 +27,8 @@ impl QuestionQuery {
     ) -> Result<QuestionQuery, Problem> {
         let Query(mut pairs) = query
             .map_err(|_| Problem::fault(Code::InvalidRequest, "", "the query is not UTF-8"))?;
-        pairs.retain(|(_, value)| !value.is_empty());
+        // An unknown key is told whatever its value: it may be one that is misspelt.
+        pairs.retain(|(key, value)| !value.is_empty() || !known.contains(&key.as_str()));
         let mut faults = Vec::new();
         for (n, (key, _)) in pairs.iter().enumerate() {
             match (known.contains(&key.as_str()), pairs[..n].iter().any(|(other, _)| other == key))

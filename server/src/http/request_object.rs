@@ -37,8 +37,6 @@ impl<'a> RequestObject<'a> {
     /// # Errors
     /// 422 `invalid_request`: it is not an object.
     pub(crate) fn of(value: &'a RawValue) -> Result<RequestObject<'a>, Problem> {
-        let not_an_object =
-            || Problem::fault(Code::InvalidRequest, "", "the body is not an object");
         let Members(members) = json_members::members(value).ok_or_else(not_an_object)?;
         Ok(RequestObject { members })
     }
@@ -81,14 +79,30 @@ pub(crate) fn invalid_json(error: &serde_json::Error) -> Problem {
     Problem::new(Code::InvalidJson, format!("the body is not JSON: {error}"))
 }
 
+/// 422 for a body that is another value.
+pub(crate) fn not_an_object() -> Problem {
+    Problem::fault(Code::InvalidRequest, "", "the body is not an object")
+}
+
 /// The fault of a key that is none of those that are known, which are listed.
 pub(crate) fn unknown_key(key: &str, known: &str) -> Fault {
     let (start, cut) = match key.char_indices().nth(LONGEST_SHOWN) {
         Some((end, _)) => (&key[..end], "…"),
         None => (key, ""),
     };
+    let known = if known.is_empty() { "none" } else { known };
     let detail = format!("unknown key \"{}{cut}\"; known keys: {known}", start.escape_debug());
     key_fault(key, detail)
+}
+
+/// The pairs of a query that say something: an empty value of a known key counts as none. An unknown
+/// key is told whatever its value. `known`: as `unknown_key` lists them.
+pub(crate) fn given_pairs<'a>(
+    pairs: &'a [(String, String)],
+    known: &str,
+) -> impl Iterator<Item = &'a (String, String)> {
+    let is_known = move |key: &str| known.split(", ").any(|one| one == key);
+    pairs.iter().filter(move |(key, value)| !(value.is_empty() && is_known(key)))
 }
 
 /// The fault of a key that is given twice.
@@ -133,5 +147,14 @@ mod tests {
         let many = format!("{{{}}}", many.join(","));
         let object = RequestObject::parse(many.as_bytes()).unwrap();
         assert_eq!(object.key_faults(&["a"]).len(), UNKNOWN_KEYS);
+    }
+
+    #[test]
+    fn only_a_known_key_may_say_nothing() {
+        let pairs = [("limit", ""), ("lmit", ""), ("limi", "1"), ("limit", "7"), ("", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let given: Vec<&str> =
+            given_pairs(&pairs, "before, limit").map(|(key, _)| key.as_str()).collect();
+        assert_eq!(given, ["lmit", "limi", "limit", ""]);
     }
 }

@@ -4,15 +4,15 @@
 use super::connection::Connection;
 use super::problem::Problem;
 use super::{
-    App, answer_get, asyncapi, audit, batch, catalogue, dead_letters, docs, events, events_back,
-    health, letter_replay, mcp, metrics, middleware, openapi, problems, sse_events, sse_metric,
-    status, stored, versions, ws,
+    App, answer_get, asyncapi, audit, batch, boards, catalogue, dead_letters, docs, events,
+    events_back, fields, health, letter_replay, mcp, metrics, middleware, openapi, orders, page,
+    plugins, preview, problems, sections, sse_events, sse_metric, status, stored, versions, ws,
 };
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
@@ -108,9 +108,20 @@ pub(crate) const ROUTES: &[RouteInfo] = &[
     public("/api/metrics/{name}/answer", &[("get", "askByGet")], || get(answer_get::answer)),
     public("/api/metrics/{name}/stream", &[("get", "watchByStream")], || get(sse_metric::stream)),
     public("/api/metrics/{name}/versions", &[("get", "listRevisions")], || get(versions::list)),
-    internal("/api/internal/metrics/{name}/{order}", || post(versions::order)),
-    internal("/api/internal/partitions/{partition}/skip/{offset}", || post(versions::skip)),
-    internal("/api/internal/clock/accept", || post(versions::accept_clock)),
+    public("/api/sections", &[("get", "listSections")], || get(sections::list)),
+    public("/api/sections/{name}", &[("put", "putSection"), ("delete", "deleteSection")], || {
+        put(sections::put).delete(sections::delete)
+    }),
+    public("/api/plugins", &[("get", "listPlugins")], || get(plugins::list)),
+    public("/api/metrics/{name}/promote", &[("post", "promoteRevision")], || post(orders::promote)),
+    public("/api/metrics/{name}/rollback", &[("post", "rollBackRevision")], || {
+        post(orders::roll_back)
+    }),
+    public("/api/metrics/{name}/purge", &[("post", "purgeMetric")], || post(orders::purge)),
+    public("/api/boards", &[("get", "listBoards")], || get(boards::list)),
+    public("/api/boards/{name}", &[("get", "getBoard")], || get(boards::show)),
+    internal("/api/internal/partitions/{partition}/skip/{offset}", || post(orders::skip)),
+    internal("/api/internal/clock/accept", || post(orders::accept_clock)),
     public("/api/dead-letters", &[("get", "listDeadLetters")], || get(dead_letters::list)),
     public("/api/dead-letters/replay", &[("post", "replayDeadLetters")], || {
         post(letter_replay::replay)
@@ -128,6 +139,8 @@ pub(crate) const ROUTES: &[RouteInfo] = &[
     public("/api/records/{partition}/{offset}", &[("get", "getRecord")], || {
         get(events_back::record)
     }),
+    public("/api/fields", &[("get", "listFields")], || get(fields::list)),
+    public("/api/preview", &[("post", "previewMetric")], || post(preview::preview)),
     public("/api/events/stream", &[("get", "followEvents")], || get(sse_events::stream)),
     public("/mcp", &[("post", "callMcp")], || post(mcp::answer)),
     public("/ws", &[("get", "openSocket")], || get(ws::upgrade)),
@@ -138,14 +151,16 @@ pub(crate) const ROUTES: &[RouteInfo] = &[
     public("/problems/{code}", &[("get", "getProblem")], || get(problems::describe)),
     public("/api/openapi.json", &[("get", "getOpenApi")], || get(openapi::show)),
     public("/api/asyncapi.json", &[("get", "getAsyncApi")], || get(asyncapi::show)),
+    public("/", &[("get", "getPage")], || get(page::index)),
     public("/docs", &[("get", "getDocs")], || get(docs::page)),
     public("/docs/{file}", &[("get", "getDocsFile")], || get(docs::file)),
 ];
 
 fn router(app: &Arc<App>) -> Router {
-    ROUTES
+    let routes = ROUTES
         .iter()
-        .fold(Router::new(), |router, route| router.route(route.path, (route.handlers)()))
+        .fold(Router::new(), |router, route| router.route(route.path, (route.handlers)()));
+    page::add_files(routes)
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         .layer(DefaultBodyLimit::disable())

@@ -73,6 +73,10 @@ impl RowSource {
     /// The list of metrics: schemas are not columns.
     pub(crate) const METRICS: RowSource =
         RowSource { list: Some("metrics"), whole: &["params_schema", "result_schema", "config"] };
+
+    /// The list of sections.
+    pub(crate) const SECTIONS: RowSource =
+        RowSource { list: Some("sections"), whole: &["section"] };
 }
 
 /// Why there are no rows. No retry helps.

@@ -4,7 +4,7 @@
 //! A connection over the limit is answered 503 and closed at once: it takes no slot, and nothing of
 //! it is read. Serves HTTP/1.1 on every connection that its listener accepts.
 
-use super::connection::{Connection, ConnectionSlots, NoTimer, TimedStream};
+use super::connection::{Connection, NoTimer, TimedStream};
 use super::listener::{self, Accepted, ListenError, Listener, Stream};
 use super::routes::Routes;
 use super::{App, Parts, Phase, export, middleware};
@@ -74,7 +74,6 @@ impl Bound {
         let app = App::new(parts);
         export::start(&app);
         let routes = Routes::new(&app);
-        let slots = ConnectionSlots::new(&app.limits);
         let mut stop = pin!(stop);
         let mut warned: Option<Instant> = None;
         loop {
@@ -82,7 +81,7 @@ impl Bound {
                 biased;
                 () = &mut stop => break,
                 accepted = poll_fn(|cx| self.listener.poll_accept(cx)) => match accepted {
-                    Ok(Accepted { stream, peer }) => match slots.take(peer) {
+                    Ok(Accepted { stream, peer }) => match app.slots.take(peer) {
                         Some(slot) => {
                             let connection = Connection::new(slot);
                             let (app, phase) = (Arc::clone(&app), app.phase.subscribe());

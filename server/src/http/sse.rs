@@ -75,7 +75,11 @@ pub(crate) fn respond(
         messages,
         heartbeat: app.limits.heartbeat,
         phase: app.phase.subscribe(),
-        _held: Box::new((place, connection.map(|connection| connection.writing()))),
+        _held: Box::new((
+            place,
+            Arc::clone(&app.streams),
+            connection.map(|connection| connection.writing()),
+        )),
     };
     let next = async |mut sending: Sending| {
         sending.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), sending))

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::event_filter::FilterReader;
 use super::feed_messages::{EVENT_END, event_head, failed_message, feed_message};
 use super::problem::Problem;
-use super::request_object::unknown_key;
+use super::request_object::{given_pairs, unknown_key};
 use super::{App, sse};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
@@ -66,7 +66,7 @@ fn parse(
     let Query(pairs) =
         query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
     let (mut filter, mut since, mut unknown) = (FilterReader::new(""), None, Vec::new());
-    for (key, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+    for (key, value) in given_pairs(&pairs, KNOWN) {
         if key == "since" {
             since = Some(value.as_str());
         } else if !filter.takes(key, value) {

@@ -1,10 +1,11 @@
 //! `GET /api/status`: what this engine does now, for operators and for programs that show it.
 //!
 //! Made of what the engine and this server know already: no request goes to the log or the store.
-//! What the log holds is as of the last survey, sizes are at most a second old. A key that does not
+//! What the log holds is as of the last survey, sizes and threads are at most a second old. A key that does not
 //! apply is absent; paths are redacted.
 
 use super::App;
+use super::connection::Peers;
 use super::descriptor::{Progress, describe_state, nonzero};
 use super::redact_paths::PathRedactor;
 use axum::Json;
@@ -18,6 +19,7 @@ use tally_engine::engine::{
     Check, CommitStatus, EngineStatus, MemoryStatus, MemoryUse, MetricStatus, PartitionOwner,
     PartitionStatus,
 };
+use tally_engine::threads::ThreadUse;
 use tally_engine::time::to_text;
 
 /// What to do while the catalogue does not answer.
@@ -43,7 +45,9 @@ struct StatusText {
     metrics: Vec<MetricText>,
     memory: MemoryText,
     sockets: SocketsText,
+    connections: ConnectionsText,
     limits_hit: Vec<LimitText>,
+    threads: Vec<ThreadText>,
 }
 
 #[derive(Serialize)]
@@ -154,10 +158,31 @@ struct ShareText {
     limit: u64,
 }
 
+/// WebSockets and streams are bounded together.
 #[derive(Serialize)]
 struct SocketsText {
     websockets: usize,
+    streams: usize,
     limit: usize,
+    held: usize,
+    held_limit: usize,
+}
+
+/// `addresses`: of those that are not local.
+#[derive(Serialize)]
+struct ConnectionsText {
+    open: usize,
+    local: usize,
+    addresses: usize,
+    limit: usize,
+}
+
+#[derive(Serialize)]
+struct ThreadText {
+    name: String,
+    count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cores: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -168,11 +193,19 @@ struct LimitText {
 
 pub(crate) async fn show(State(app): State<Arc<App>>) -> Response {
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    ([no_store], Json(StatusText::of(app.engine.status(), &app))).into_response()
+    // A process may have thousands of threads: they are read off the async threads.
+    let metered = Arc::clone(&app);
+    let threads = tokio::task::spawn_blocking(move || metered.threads.rows()).await;
+    let threads = threads.unwrap_or_else(|failed| {
+        tracing::error!(%failed, "reading the threads of the process panicked");
+        Vec::new()
+    });
+    let status = StatusText::of(app.engine.status(), threads, &app);
+    ([no_store], Json(status)).into_response()
 }
 
 impl StatusText {
-    fn of(status: EngineStatus, app: &App) -> StatusText {
+    fn of(status: EngineStatus, threads: Vec<ThreadUse>, app: &App) -> StatusText {
         let redactor = &app.redactor;
         let catalogue = app.catalogue.health_error().map(|why| hide(&why, redactor));
         let ready = status.readiness.iter().all(|check| check.ok || !check.needed);
@@ -204,12 +237,14 @@ impl StatusText {
                 .collect(),
             memory: MemoryText::of(status.memory),
             sockets: SocketsText::of(app),
+            connections: ConnectionsText::of(app),
             limits_hit: app
                 .limits_hit
                 .reached()
                 .into_iter()
                 .map(|(code, count)| LimitText { code, count })
                 .collect(),
+            threads: threads.into_iter().map(ThreadText::of).collect(),
         }
     }
 }
@@ -303,8 +338,30 @@ impl MemoryText {
 
 impl SocketsText {
     fn of(app: &App) -> SocketsText {
-        let limit = app.limits.sockets;
-        SocketsText { websockets: limit.saturating_sub(app.sockets.available_permits()), limit }
+        let (limit, held_limit) = (app.limits.sockets, app.limits.held);
+        // One reference is the server's own.
+        let streams = Arc::strong_count(&app.streams).saturating_sub(1);
+        let open = limit.saturating_sub(app.sockets.available_permits());
+        SocketsText {
+            websockets: open.saturating_sub(streams),
+            streams,
+            limit,
+            held: held_limit.saturating_sub(app.held.available_permits()),
+            held_limit,
+        }
+    }
+}
+
+impl ConnectionsText {
+    fn of(app: &App) -> ConnectionsText {
+        let Peers { open, local, addresses } = app.slots.peers();
+        ConnectionsText { open, local, addresses, limit: app.limits.connections }
+    }
+}
+
+impl ThreadText {
+    fn of(ThreadUse { name, count, cores }: ThreadUse) -> ThreadText {
+        ThreadText { name, count, cores: cores.map(|cores| (cores * 1_000.0).round() / 1_000.0) }
     }
 }
 

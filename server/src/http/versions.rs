@@ -1,24 +1,21 @@
 //! `GET /api/metrics/{name}/versions`: the revisions of a metric that are counted now, with their
-//! answers to its examples; and the orders of `tally plugin promote`, `rollback` and `purge`, `POST
-//! /api/internal/metrics/{name}/{order}`, of `tally skip` and of `tally clock accept`, which are
-//! not part of the contract.
+//! answers to its examples.
 //!
 //! Two answers are compared as values, and only as far as their positions allow: while events come,
-//! positions differ.
+//! positions differ. What is done about revisions is in `orders`.
 
 use super::codes::Code;
 use super::descriptor::Descriptor;
 use super::metrics::{name_in, no_metric};
 use super::problem::Problem;
-use super::{App, answer, audit, request_body};
-use axum::Json;
+use super::{App, answer, audit};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Path, State};
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use tally_engine::engine::{Order, OrderError, Revision, Role};
+use tally_engine::engine::{Revision, Role};
 use tally_engine::time::to_text;
 use tally_plugin::ask::Warning;
 use tokio::time::timeout;
@@ -34,6 +31,12 @@ struct VersionList<'a> {
 struct Version<'a> {
     role: &'static str,
     revision: &'a str,
+    /// Name of the plugin file, without its folder.
+    file: String,
+    /// Hash of the file's content.
+    sha256: &'a str,
+    /// How long the revision that it replaces receives events, seconds.
+    keep_old_s: u64,
     /// Why it does not replace the answering revision by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<&'a str>,
@@ -81,6 +84,9 @@ pub(crate) async fn list(
     let versions = revisions.iter().map(|revision| Version {
         role: role_text(revision.role),
         revision: &revision.id,
+        file: file_name(&revision.info.file),
+        sha256: &revision.sha256,
+        keep_old_s: revision.keep_old.as_secs(),
         held: revision.held.as_deref(),
         until: revision.until.map(to_text),
         descriptor: Descriptor::of(&revision.info),
@@ -98,6 +104,11 @@ pub(crate) async fn list(
         versions: versions.collect(),
         examples: examples.collect(),
     }))
+}
+
+/// The name of a file: its folder is not shown.
+pub(super) fn file_name(file: &std::path::Path) -> String {
+    file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn role_text(role: Role) -> &'static str {
@@ -128,67 +139,8 @@ fn answer_text(revision: &Revision, example: usize) -> Option<AnswerText> {
     })
 }
 
-pub(crate) async fn order(
-    State(app): State<Arc<App>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let unknown = |detail: &str| Problem::new(Code::NotFound, detail);
-    request_body::media_type(request.headers(), &[request_body::JSON])?;
-    let Path((name, order)) = path.map_err(|_| unknown("the name is not UTF-8"))?;
-    let order = match order.as_str() {
-        "promote" => Order::Promote(name),
-        "rollback" => Order::Rollback(name),
-        "purge" => Order::Purge(name),
-        _ => return Err(unknown("unknown order; known orders: promote, rollback, purge")),
-    };
-    execute(&app, order).await
-}
-
-async fn execute(app: &App, order: Order) -> Result<Response, Problem> {
-    let engine = Arc::clone(&app.engine);
-    match blocking(app, move || engine.order(order)).await? {
-        Ok(done) => Ok(Json(serde_json::json!({ "done": done })).into_response()),
-        Err(fault) => Err(fault.into()),
-    }
-}
-
-impl From<OrderError> for Problem {
-    fn from(fault: OrderError) -> Problem {
-        let detail = fault.to_string();
-        match fault {
-            OrderError::NotPossible(_) => Problem::new(Code::NotPossible, detail),
-            OrderError::QueueFull(_) => Problem::overloaded(&detail),
-            OrderError::OutcomeUnknown(_) => Problem::new(Code::OutcomeUnknown, detail),
-            OrderError::Failed(_) | OrderError::Store { .. } | OrderError::Ended => {
-                Problem::unavailable(Code::OrderFailed, detail, fault.retry_helps())
-            }
-        }
-    }
-}
-
-pub(crate) async fn skip(
-    State(app): State<Arc<App>>,
-    path: Result<Path<(u32, u64)>, PathRejection>,
-    request: Request,
-) -> Result<Response, Problem> {
-    request_body::media_type(request.headers(), &[request_body::JSON])?;
-    let not_one =
-        |_| Problem::new(Code::NotFound, "the partition and the offset must be whole numbers");
-    let Path((partition, offset)) = path.map_err(not_one)?;
-    execute(&app, Order::Skip { partition, offset }).await
-}
-
-pub(crate) async fn accept_clock(
-    State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<Response, Problem> {
-    request_body::media_type(request.headers(), &[request_body::JSON])?;
-    execute(&app, Order::AcceptClock).await
-}
-
 /// Runs work off the async threads, in one of the places for work that may take a while.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     app: &App,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
@@ -201,7 +153,7 @@ async fn blocking<T: Send + 'static>(
     match timeout(app.limits.append, work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(failed)) => {
-            tracing::error!(%failed, "a request about versions panicked");
+            tracing::error!(%failed, "work for a request panicked");
             Err(Problem::internal())
         }
         Err(_) => {

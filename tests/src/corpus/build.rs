@@ -11,7 +11,7 @@ const BROKEN: &str = include_str!("broken.rs.in");
 
 /// Built as `cargo build` does without further words: opt-level 0, debug assertions, debug
 /// information.
-const PLAIN: [&str; 15] = [
+const PLAIN: [&str; 16] = [
     "good",
     "about",
     "create",
@@ -26,6 +26,7 @@ const PLAIN: [&str; 15] = [
     "loop",
     "print",
     "split",
+    "views",
     "unexported",
 ];
 

@@ -55,6 +55,7 @@ const EFFECTS: &[(&str, &str, &str)] = &[
     ("server.evaluation_deadline_ms", "tests/tests/system/configuration/effects.rs", "an_evaluation_ends_at_its_deadline"),
     ("server.allowed_hosts", "tests/tests/system/place.rs", "names_and_pages_that_the_configuration_lists_may_ask"),
     ("server.allowed_origins", "tests/tests/system/place.rs", "names_and_pages_that_the_configuration_lists_may_ask"),
+    ("server.boards", "tests/tests/system/boards.rs", "boards_of_the_folder_are_served_and_judged"),
     ("live.streams", "tests/tests/system/feed.rs", "so_many_streams_and_no_more"),
     ("live.subscriptions", "tests/tests/system/feed.rs", "so_many_subscriptions_and_replays_and_no_more"),
     ("live.replays", "tests/tests/system/feed.rs", "so_many_subscriptions_and_replays_and_no_more"),

@@ -63,7 +63,8 @@ pub(crate) fn names(folder: &str) -> Vec<String> {
 pub(crate) fn files(ending: &str) -> Vec<String> {
     let (mut found, mut folders) = (Vec::new(), vec![String::new()]);
     while let Some(folder) = folders.pop() {
-        for name in names(&folder).into_iter().filter(|name| name != "target") {
+        let own = |name: &String| !["target", "node_modules"].contains(&name.as_str());
+        for name in names(&folder).into_iter().filter(own) {
             let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
             if root().join(&path).is_dir() {
                 folders.push(path);

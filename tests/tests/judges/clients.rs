@@ -1,6 +1,5 @@
 //! Clients that are generated from the OpenAPI document compile, and read the golden answers.
 
-use crate::process::{Verdict, program, run};
 use crate::tools::{GENERATOR, generator, node, python, script, scripts};
 use crate::world::{CASES, World, json_of};
 use anyhow::{Context, Result};
@@ -9,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use tally_tests::day;
+use tally_tests::programs::{Verdict, program, run};
 
 /// How long a step may take.
 const LIMIT: Duration = Duration::from_secs(120);

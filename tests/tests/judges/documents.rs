@@ -1,11 +1,11 @@
 //! The documents are what they say they are: OpenAPI 3.1, AsyncAPI 3.
 
-use crate::process::{Verdict, program, run};
 use crate::tools::{node, script, scripts};
 use crate::world::World;
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::time::Duration;
+use tally_tests::programs::{Verdict, program, run};
 
 /// How long a judge may take.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -1,12 +1,12 @@
 //! `/metrics` is what Prometheus reads, and names and explains its figures as Prometheus asks for:
 //! promtool.
 
-use crate::process::{Verdict, output, program, run, written};
 use crate::world::World;
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
+use tally_tests::programs::{Verdict, output, program, run, written};
 
 /// How long promtool may take.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -1,11 +1,11 @@
 //! What comes on `/ws` is what the AsyncAPI document says: each of ten thousand messages.
 
-use crate::process::{Verdict, run};
 use crate::tools::script;
 use crate::world::World;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
+use tally_tests::programs::{Verdict, run};
 use tally_tests::tally::plugin;
 
 /// How long all messages may take.

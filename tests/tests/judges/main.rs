@@ -17,7 +17,6 @@ mod figures;
 mod fuzz;
 mod live;
 mod mcp;
-mod process;
 mod programs;
 mod tools;
 mod world;

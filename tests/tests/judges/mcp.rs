@@ -1,9 +1,9 @@
 //! `/mcp` and `tally mcp` by the SDK of those who define MCP.
 
-use crate::process::{Verdict, run};
 use crate::tools::script;
 use crate::world::World;
 use std::time::Duration;
+use tally_tests::programs::{Verdict, run};
 use tally_tests::tally::binary;
 
 /// How long all calls may take.

@@ -4,12 +4,12 @@
 //! What a program must print is said by words behind its language in the document (`programs.py`).
 //! A page is what Node.js, undici and `page.mjs` make of one, not a browser.
 
-use crate::process::{Verdict, run};
 use crate::tools::{node, script};
 use anyhow::Result;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
+use tally_tests::programs::{Verdict, run};
 use tally_tests::tally::binary;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/watching.md");

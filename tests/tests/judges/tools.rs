@@ -5,15 +5,12 @@
 //! replaced. Python, Node.js, Java and Maven are not installed: a missing one is an error that says
 //! how to get it, never a skipped test.
 
-use crate::process::{program, run};
 use anyhow::{Context, Result};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
-
-/// How long an installation may take.
-const LIMIT: Duration = Duration::from_secs(480);
+use tally_tests::installed::{LIMIT, installed, packages};
+use tally_tests::programs::{program, run};
 
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 const PACKAGE: &str = include_str!("package.json");
@@ -66,14 +63,7 @@ pub(crate) fn script(name: &str) -> Result<Command> {
 /// # Errors
 /// It is not to be had.
 pub(crate) fn node() -> Result<PathBuf> {
-    installed("node", &format!("{PACKAGE}{PACKAGES}"), |folder| {
-        fs::write(folder.join("package.json"), PACKAGE)?;
-        fs::write(folder.join("package-lock.json"), PACKAGES)?;
-        // No script of a package runs.
-        let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-        run(program("npm").args(install).current_dir(folder), LIMIT).context(REMEDY)?;
-        Ok(())
-    })
+    packages("node", PACKAGE, PACKAGES)
 }
 
 /// The jar of openapi-generator.
@@ -92,29 +82,4 @@ pub(crate) fn generator() -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(folder.join(format!("openapi-generator-cli-{GENERATOR}.jar")))
-}
-
-/// A folder below `target/judges` that was filled for exactly this `wanted`; other test processes
-/// and threads wait here.
-fn installed(name: &str, wanted: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
-    let judges = target.join("judges");
-    fs::create_dir_all(&judges)?;
-    // Paths are written into what is installed, and commands run in other folders.
-    let judges = judges.canonicalize()?;
-    let lock = File::create(judges.join(format!("{name}.lock")))?;
-    lock.lock()?;
-    let folder = judges.join(name);
-    let complete = judges.join(format!("{name}.complete"));
-    let found = fs::read_to_string(&complete).unwrap_or_default();
-    if found != wanted || !folder.exists() {
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        fs::create_dir(&folder)?;
-        fill(&folder).with_context(|| format!("{name}: the judges were not installed"))?;
-        fs::write(&complete, wanted)?;
-    }
-    Ok(folder)
 }

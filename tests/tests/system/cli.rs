@@ -3,8 +3,10 @@
 //!
 //! The binary is `TALLY_BIN`, else `tally` in the target folder of this test.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tally_tests::client::Client;
 use tally_tests::tally::Home;
 
@@ -136,6 +138,46 @@ fn a_demo_at_rate_0_makes_no_events() {
         "{}",
         out(&output)
     );
+}
+
+/// A demo that is to open its page, and where it was.
+fn opening_demo(folder: &Path, openers: &Path) -> (Output, String) {
+    let args = ["demo", "--rate", "0", "--duration", "1s", "--listen", "127.0.0.1:0", "--open"];
+    let output = tally_in(folder, &args, &[("PATH", openers.to_str().unwrap())]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let printed = out(&output);
+    let page = printed.split_whitespace().next().unwrap().to_owned();
+    assert!(page.starts_with("http://127.0.0.1:") && page.ends_with('/'), "{printed}");
+    (output, page)
+}
+
+#[test]
+fn a_demo_prints_its_address_first_and_needs_no_browser() {
+    let (folder, openers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (output, _) = opening_demo(folder.path(), openers.path());
+    assert!(err(&output).contains("note: no browser was opened ("), "{}", err(&output));
+}
+
+#[test]
+fn a_demo_opens_its_page_and_waits_for_no_browser() {
+    let (folder, openers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let seen = openers.path().join("seen");
+    // It stays, as a browser does, until the folder is gone.
+    let script = format!(
+        "#!/bin/sh\necho \"$1\" > {0}.part && /bin/mv {0}.part {0}\nwhile [ -e {0} ]; do /bin/sleep 0.1; done\n",
+        seen.display()
+    );
+    for name in ["xdg-open", "open"] {
+        let opener = openers.path().join(name);
+        std::fs::write(&opener, &script).unwrap();
+        std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let (_, page) = opening_demo(folder.path(), openers.path());
+    let end = Instant::now() + Duration::from_secs(20);
+    while !seen.exists() && Instant::now() < end {
+        std::thread::yield_now();
+    }
+    assert_eq!(std::fs::read_to_string(&seen).unwrap().trim(), page);
 }
 
 #[test]

@@ -145,6 +145,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("server.evaluation_deadline_ms", &["0", "\"1s\"", "9999999"]),
     ("server.allowed_hosts", &["[\"http://h\"]", "\"h\"", "[7]"]),
     ("server.allowed_origins", &["[\"shop.example\"]", "\"https://h\"", "[7]"]),
+    ("server.boards", &["7", "[\"boards\"]"]),
     ("live.streams", &["0", "-1", "\"many\""]),
     ("live.subscriptions", &["0", "1025", "\"many\""]),
     ("live.replays", &["0", "65", "\"many\""]),

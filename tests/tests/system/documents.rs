@@ -147,13 +147,19 @@ fn what_an_engine_answers_is_what_its_document_says() {
     document.check("problem", &refused.json());
     for (schema, path) in [
         ("metrics", "/api/metrics"),
+        ("plugins", "/api/plugins"),
         ("status", "/api/status"),
         ("past_events", "/api/events?limit=3"),
         ("dead_letters", "/api/dead-letters"),
+        ("fields", "/api/fields?records=100"),
         ("codes", "/problems"),
     ] {
         document.check_get(client, schema, path);
     }
+    let body = json!({"plugin": "counts", "config": {"cells": {"events": "count"}}}).to_string();
+    let preview = client.post("/api/preview", body).unwrap();
+    assert_eq!(preview.status, 200, "{}", preview.text);
+    document.check("preview", &preview.json());
     let events = document.check_get(client, "past_events", "/api/events?event_types=buy");
     let (partition, next) =
         events["items"][0]["position"].as_str().unwrap().split_once(':').unwrap();

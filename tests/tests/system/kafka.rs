@@ -52,6 +52,7 @@ fn kafka() {
     shared::a_table_that_is_full_is_the_same_for_all_engines(&kafka);
     shared::history_begins_at_the_same_time_for_all_engines(&kafka);
     crate::live::updates_of_engines_in_a_group_are_what_each_of_them_answers(&kafka);
+    crate::preview::a_topic_is_read_beside_counting(&kafka);
     a_broker_that_goes_is_waited_for(&mut kafka);
 }
 

@@ -34,9 +34,9 @@ fn a_good_file_has_a_mark_on_every_line_and_a_bad_one_says_where_and_ends_with_1
         let text =
             home.succeed(&["plugin", "check", plugin(shipped).unwrap().to_str().unwrap()]).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 14, "{text}");
-        assert!(lines[..13].iter().all(|line| line.starts_with("✓ ")), "{text}");
-        assert!(lines[13].starts_with("usable: cp ") && !text.contains('\u{1b}'), "{text}");
+        assert_eq!(lines.len(), 15, "{text}");
+        assert!(lines[..14].iter().all(|line| line.starts_with("✓ ")), "{text}");
+        assert!(lines[14].starts_with("usable: cp ") && !text.contains('\u{1b}'), "{text}");
     }
     home.write("script.so", "#!/bin/sh\n").unwrap();
     let bad = [
@@ -55,6 +55,7 @@ fn a_good_file_has_a_mark_on_every_line_and_a_bad_one_says_where_and_ends_with_1
         ("examples", "panicked: broken in answer", built("answer").unwrap()),
         ("examples", "ended the process: SIGSEGV", built("segfault").unwrap()),
         ("examples", "did not return within 2 s and was ended", built("loop").unwrap()),
+        ("views", "a hint is read on properties alone", built("views").unwrap()),
         ("split", "cutting the log into other batches changes the state", built("split").unwrap()),
         ("silence", "lines to stdout, the first: row 0", built("print").unwrap()),
     ];
@@ -73,7 +74,7 @@ fn a_good_file_has_a_mark_on_every_line_and_a_bad_one_says_where_and_ends_with_1
             before.into_iter().all(|line| line.starts_with('✓')),
             "{check} is the first: {text}"
         );
-        assert_eq!(text.lines().count(), 13, "a line for each check, looked at or not: {text}");
+        assert_eq!(text.lines().count(), 14, "a line for each check, looked at or not: {text}");
     }
 }
 
@@ -91,7 +92,7 @@ fn check_takes_a_configuration_and_speaks_json() {
         home.run(&["plugin", "check", file, "--config", "{\"weight\":{}}", "--json"]).unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told: Value = serde_json::from_str(&out(&output)).unwrap();
-    assert_eq!((&told["usable"], told["checks"].as_array().unwrap().len()), (&json!(false), 13));
+    assert_eq!((&told["usable"], told["checks"].as_array().unwrap().len()), (&json!(false), 14));
     let check = |name: &str| {
         told["checks"].as_array().unwrap().iter().find(|one| one["check"] == name).unwrap().clone()
     };

@@ -117,7 +117,7 @@ fn who_waits_for_a_lane_says_for_whom_and_who_is_not_released_is_counted_by_nobo
     let first = all.remove(1);
     sections(&home, &all);
     until_state(client, "hung1", "retired");
-    let purged = client.post("/api/internal/metrics/hung1/purge", "").unwrap();
+    let purged = client.post("/api/metrics/hung1/purge", "{}").unwrap();
     assert!(
         purged.status != 200 && purged.text.contains("has not released it yet"),
         "{}",

@@ -176,6 +176,19 @@ fn recount(to: u64, buy: i64) -> i64 {
     (0..to).filter(|n| n * n % 499 == 0 && n % 5 == 4).count() as i64 * buy
 }
 
+/// A dry run says these words, and does nothing.
+fn foresees(client: &Client, order: &str, words: &[&str]) {
+    let before = roles(client, "products_popularity");
+    let path = format!("/api/metrics/products_popularity/{order}?dry_run=true");
+    let answer = client.post(&path, "{}").unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let would = answer.json()["would"].as_str().unwrap().to_owned();
+    for word in words {
+        assert!(would.contains(word), "{would}");
+    }
+    assert_eq!(roles(client, "products_popularity"), before);
+}
+
 #[test]
 fn another_revision_counts_beside_the_one_that_answers_and_takes_its_place_in_one_step() {
     let (home, folder) = home();
@@ -218,8 +231,10 @@ fn another_revision_counts_beside_the_one_that_answers_and_takes_its_place_in_on
     });
     assert_eq!(score(client, &end), recount(posted, 5));
 
-    // The one before was fed on: going back is exact at once, and forward again.
+    // The one before was fed on: going back is exact at once, and forward again. What each does is
+    // told before.
     let end = post(client, posted, posted + 1_000);
+    foresees(client, "rollback", &["would answer again at once", "wait for a promote"]);
     home.succeed(&["plugin", "rollback", "products_popularity", "--url", &tally.url()]).unwrap();
     assert_eq!(score(client, &end), recount(posted + 1_000, 2));
     assert_eq!(roles(client, "products_popularity"), ["answering active", "next active"]);
@@ -230,6 +245,7 @@ fn another_revision_counts_beside_the_one_that_answers_and_takes_its_place_in_on
     let client = &tally.client;
     until_roles(client, &["answering active", "next active"]);
     assert_eq!(score(client, &end), recount(posted + 1_000, 2));
+    foresees(client, "promote", &["would answer at once", "would receive events for 1 h longer"]);
     home.succeed(&["plugin", "promote", "products_popularity", "--url", &tally.url()]).unwrap();
     assert_eq!(score(client, &end), recount(posted + 1_000, 5));
     let listing = client.get("/api/metrics/products_popularity/versions").unwrap().json();

@@ -8,6 +8,7 @@
 
 mod api;
 mod asking;
+mod boards;
 mod cli;
 mod clock;
 mod configuration;
@@ -35,11 +36,13 @@ mod nginx;
 mod place;
 mod plugins;
 mod postgres;
+mod preview;
 mod prometheus;
 mod purge;
 mod query_watch;
 mod recording;
 mod reloads;
+mod sections;
 mod sources;
 mod state;
 mod status;

@@ -188,7 +188,12 @@ fn sockets_and_streams_pass_and_names_are_judged_by_the_engine() {
     assert_eq!(allowed(&of_page), (200, "https://tally.example".into()));
     let csv = client.send("GET", FREQUENCIES, &[("accept", "text/csv")], "").unwrap();
     assert!(csv.text.starts_with("total,"), "{}", csv.text);
-    // What belongs to the command line does not pass.
+    // What belongs to operators and to the command line does not pass; the page does.
+    let order = "/api/metrics/event_frequencies/promote?dry_run=true";
+    assert_eq!(tally.client.post(order, "{}").unwrap().json()["code"], "not_possible");
+    let refused = client.post(order, "{}").unwrap();
+    assert!(refused.status == 404 && refused.text.contains("nginx"), "{}", refused.text);
+    assert_eq!(client.get("/").unwrap().header("content-type"), "text/html; charset=utf-8");
     let internal = "/api/internal/log";
     assert_eq!(tally.client.get(internal).unwrap().status, 200);
     let refused = client.get(internal).unwrap();

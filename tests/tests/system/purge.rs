@@ -138,6 +138,11 @@ fn purge_copy(home: &Home, tally: &Tally) {
         said(&unasked)
     );
     assert_eq!(state(&tally.client, "copy"), "retired");
+    let foreseen = purge(home, tally, &["copy", "--dry-run", "--json"]);
+    let foreseen: Value = serde_json::from_slice(&foreseen.stdout).unwrap();
+    let would = foreseen["would"].as_str().unwrap();
+    assert!(would.contains("would be removed, 2 revisions"), "{would}");
+    assert_eq!(state(&tally.client, "copy"), "retired", "nothing was done");
     let done = purge(home, tally, &["copy", "--yes", "--json"]);
     assert!(done.status.success(), "{}", said(&done));
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();

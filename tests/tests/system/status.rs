@@ -84,6 +84,12 @@ fn what_was_posted_is_shown_as_counted_and_committed() {
         status["sockets"]["websockets"] == 1
     });
     assert_eq!(status["limits_hit"], json!([{"code": "uri_too_long", "count": 1}]));
+    let connections = &status["connections"];
+    assert!(connections["open"].as_u64() > Some(0), "{status}");
+    assert_eq!(connections["open"], connections["local"], "{status}");
+    until(client, "the lane is measured", |status| {
+        named(status, "threads", "tally-lane")["cores"].is_number()
+    });
     drop(live);
     until(client, "the socket is gone", |status| status["sockets"]["websockets"] == 0);
     tally.stop().unwrap();

@@ -139,6 +139,7 @@ fn until(tally: &Tally, pointer: &str, wanted: u64, mut meanwhile: impl FnMut())
 
 fn all_closed(tally: &Tally) {
     until(tally, "/sockets/websockets", 0, || {});
+    until(tally, "/sockets/streams", 0, || {});
 }
 
 fn seen(home: &Home, tally: &Tally) -> Footprint {
@@ -243,7 +244,8 @@ fn who_does_not_read_is_closed_and_takes_a_bounded_part_of_memory_until_then() {
     let mut stream = connect(tally.address, true);
     let request = b"GET /api/events/stream HTTP/1.0\r\nhost: localhost\r\n\r\n";
     stream.write_all(request).unwrap();
-    until(&tally, "/sockets/websockets", SILENT as u64 + 3, || {});
+    until(&tally, "/sockets/websockets", SILENT as u64 + 2, || {});
+    until(&tally, "/sockets/streams", 1, || {});
     flood(&mut other);
     is_served(&mut other);
     drop(other);

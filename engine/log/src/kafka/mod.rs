@@ -45,6 +45,7 @@ use batch_limit::BatchLimit;
 use reader::KafkaReader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tally_config::{KafkaConfig, SourceKind, StartAt};
 use tally_progress::Position;
 
@@ -120,6 +121,14 @@ impl Log for KafkaLog {
 
     fn starts(&self, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError> {
         topic::starts(&self.config, since_ms)
+    }
+
+    fn starts_until(
+        &self,
+        since_ms: i64,
+        until: Instant,
+    ) -> Result<Option<BTreeMap<u32, u64>>, LogError> {
+        topic::starts_until(&self.config, since_ms, until)
     }
 
     fn append(&self, records: &[(&[u8], &[u8])], _: i64) -> Result<AppendOutcome, AppendError> {

@@ -30,6 +30,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// How long a broker may take to say what it holds.
 const BOUNDS_WITHIN: Duration = Duration::from_secs(5);
 
+/// The client counts in milliseconds: so much before a time it may give up.
+const SLACK: Duration = Duration::from_millis(10);
+
 /// What is known of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
@@ -214,28 +217,60 @@ impl MetadataClient {
         Ok(id.map_or_else(|| topic.clone(), |id| format!("{topic}/{id}")))
     }
 
-    fn extents(&mut self) -> Result<Vec<Extent>, LogError> {
-        let count = self.ask(|client| client.partitions(BOUNDS_WITHIN))?;
+    fn extents(&mut self, wait: Duration) -> Result<Vec<Extent>, LogError> {
+        let count = self.ask(|client| client.partitions(wait))?;
         let partitions: Vec<u32> = (0..count).collect();
-        self.ask(|client| client.extents(&partitions, BOUNDS_WITHIN))
+        self.ask(|client| client.extents(&partitions, wait))
     }
 }
 
 /// What the topic holds of each partition, asked now.
 pub(super) fn bounds(config: &KafkaConfig) -> Result<Vec<Bounds>, LogError> {
-    Ok(MetadataClient::open(config)?.extents()?.into_iter().map(Bounds::from).collect())
+    Ok(MetadataClient::open(config)?
+        .extents(BOUNDS_WITHIN)?
+        .into_iter()
+        .map(Bounds::from)
+        .collect())
 }
 
 /// By partition the offset of the first record of `since_ms` or later; the end of the partition
 /// where there is none.
 pub(super) fn starts(config: &KafkaConfig, since_ms: i64) -> Result<BTreeMap<u32, u64>, LogError> {
     let mut asker = MetadataClient::open(config)?;
-    let extents = asker.extents()?;
+    let extents = asker.extents(BOUNDS_WITHIN)?;
     let start = |Extent { partition, stable, .. }: Extent| {
         let found = asker.ask(|client| client.offset_at(partition, since_ms, BOUNDS_WITHIN))?;
         Ok((partition, found.unwrap_or(stable)))
     };
     extents.into_iter().map(start).collect()
+}
+
+/// The same, if the brokers say it until then: each partition is a question of its own.
+pub(super) fn starts_until(
+    config: &KafkaConfig,
+    since_ms: i64,
+    until: Instant,
+) -> Result<Option<BTreeMap<u32, u64>>, LogError> {
+    let left = || until.saturating_duration_since(Instant::now()).min(BOUNDS_WITHIN);
+    // A question that is not answered in time is no fault of the brokers.
+    let is_over = || left() <= SLACK;
+    let in_time = |fault: LogError| if is_over() { Ok(None) } else { Err(fault) };
+    let mut asker = MetadataClient::open(config)?;
+    let extents = match asker.extents(left()) {
+        Ok(extents) => extents,
+        Err(fault) => return in_time(fault),
+    };
+    let mut starts = BTreeMap::new();
+    for Extent { partition, stable, .. } in extents {
+        if is_over() {
+            return Ok(None);
+        }
+        match asker.ask(|client| client.offset_at(partition, since_ms, left())) {
+            Ok(found) => starts.insert(partition, found.unwrap_or(stable)),
+            Err(fault) => return in_time(fault),
+        };
+    }
+    Ok(Some(starts))
 }
 
 impl From<Extent> for Bounds {
@@ -305,5 +340,17 @@ fn wait<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
         }
         let left = deadline.checked_duration_since(Instant::now())?;
         std::thread::park_timeout(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_do_without_a_time_waits_for_no_broker() {
+        let nobody = KafkaConfig { brokers: "127.0.0.1:1".into(), ..KafkaConfig::default() };
+        let found = starts_until(&nobody, 0, Instant::now());
+        assert!(matches!(found, Ok(None)), "{found:?}");
     }
 }

@@ -10,18 +10,19 @@ use super::leave::Departure;
 use super::notebook::Notebook;
 use super::reconcile::{Action, Step, reconcile};
 use super::scan::ChangeScan;
+use super::sections::MetricSections;
 use super::serve::Unserved;
 use super::snapshot::{LaneKind, Tried};
 use super::thread::{self, Asked, ManagerThread};
-use crate::config::MetricConfig;
 use crate::database::Database;
 use crate::engine::answer_slots::AnswerSlots;
 use crate::engine::catalog::{MetricCatalog, ServedRevision};
 use crate::engine::event_rate::RateSamples;
 use crate::engine::lane_factory::LaneFactory;
 use crate::engine::system_report::SystemReport;
+use crate::engine::tried_plugin::TriedPlugin;
 use crate::engine::watchdog::CallWatchdog;
-use crate::host::Registry;
+use crate::host::{PluginSet, Registry};
 use crate::pipeline::{Followers, Handle, LaneStatus, View};
 use crate::progress::RevisionNo;
 use crate::store::RevisionId;
@@ -44,7 +45,11 @@ const REMEMBER: Duration = Duration::from_secs(60);
 /// What the manager works with.
 pub(in crate::engine) struct ManagerParts {
     pub(in crate::engine) registry: Registry,
-    pub(in crate::engine) sections: BTreeMap<String, MetricConfig>,
+    /// Where the plugins of the folders are shown to others.
+    pub(in crate::engine) plugins: Arc<RwLock<PluginSet>>,
+    /// Where the plugin is named that judges a section.
+    pub(in crate::engine) judging: Arc<TriedPlugin>,
+    pub(in crate::engine) sections: MetricSections,
     /// The configuration file, if there is one.
     pub(in crate::engine) file: Option<PathBuf>,
     pub(in crate::engine) catalog: Arc<RwLock<MetricCatalog>>,
@@ -117,8 +122,14 @@ struct Upkeep {
 /// The system starts no thread.
 pub(in crate::engine) fn start(parts: ManagerParts) -> std::io::Result<ManagerThread> {
     let status = parts.status.clone();
+    parts.catalog.write().sections = parts.sections.list();
     let manager = PluginManager {
-        scan: ChangeScan::new(parts.registry, parts.sections, parts.file, parts.private),
+        scan: ChangeScan::new(
+            (parts.registry, parts.plugins),
+            (parts.sections, parts.judging),
+            parts.file,
+            parts.private,
+        ),
         catalog: parts.catalog,
         view: parts.view,
         status: parts.status,
@@ -153,9 +164,8 @@ impl PluginManager {
             let idle = !self.pool.has_backfills() && self.leaving.is_empty();
             let pace = if idle { CHECK_EVERY } else { STEP };
             match asked.recv_timeout(pace.min(CHECK_EVERY.saturating_sub(looked.elapsed()))) {
-                Ok((order, answer)) => {
-                    // A caller that no longer waits finds the outcome in the list of revisions.
-                    let _ = answer.send(self.execute_order(&order));
+                Ok(work) => {
+                    work(&mut self);
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -231,6 +241,9 @@ impl PluginManager {
     /// read in any case.
     pub(super) fn check_folders(&mut self, anew: bool) {
         self.scan.read_configuration(anew);
+        if let Some(sections) = self.scan.new_sections() {
+            self.catalog.write().sections = sections;
+        }
         let rejected = self.scan.scan(|plugin| self.factory.revision(plugin).0);
         let folder = self.scan.folder();
         self.pass(Step::Folder(&folder));

@@ -8,6 +8,7 @@
 //! lanes. The `notebook` keeps what outlives the engine; `roles` restores it.
 
 mod foreign_revisions;
+mod foreseen;
 mod lane_pool;
 mod leave;
 mod leaving;
@@ -20,13 +21,16 @@ mod reconcile;
 mod replace_code;
 mod roles;
 mod scan;
+mod sections;
 mod serve;
 mod snapshot;
 mod thread;
 mod versions;
+mod watched_file;
 
 pub(super) use manager::{ManagerParts, start};
 pub(super) use notebook::Notebook;
 pub(super) use purge::{stored, unserved};
 pub(super) use roles::{Reading, Recall, Roles};
+pub(super) use sections::MetricSections;
 pub(super) use thread::ManagerThread;

@@ -1,23 +1,26 @@
 //! Carries out orders of a person, between two steps of a pass.
 //!
 //! `reconcile::orders` decides whether a promote or a rollback is possible; it is done here, with a
-//! sentence on what was done.
+//! sentence on what was done. A dry run decides the same and does nothing (`foreseen`).
 
+use super::foreseen;
 use super::manager::PluginManager;
 use super::reconcile::Step;
 use super::reconcile::orders::{PromoteOutcome, RollbackOutcome, promote, rollback};
 use crate::engine::catalog::MetricCatalog;
 use crate::engine::notices::events_failed;
-use crate::engine::{Order, OrderError};
+use crate::engine::{MetricChange, MetricOrder, Order, OrderError};
 use std::path::Path;
 
 impl PluginManager {
-    /// Carries out an order; the sentence says what was done.
+    /// Carries out an order; the sentence says what was done, or of a dry run what would be.
     pub(super) fn execute_order(&mut self, order: &Order) -> Result<String, OrderError> {
         match order {
-            Order::Promote(name) => self.order_promote(name),
-            Order::Rollback(name) => self.order_rollback(name),
-            Order::Purge(name) => self.purge(name),
+            Order::Metric(MetricOrder { metric, change, dry_run }) => match change {
+                MetricChange::Promote => self.order_promote(metric, *dry_run),
+                MetricChange::Rollback => self.order_rollback(metric, *dry_run),
+                MetricChange::Purge => self.purge(metric, *dry_run),
+            },
             Order::Skip { partition, offset } => self.order_skip(*partition, *offset),
             // `Engine::order` has done it already.
             Order::AcceptClock => Ok("the clock was confirmed".into()),
@@ -25,17 +28,25 @@ impl PluginManager {
         }
     }
 
-    fn order_promote(&mut self, name: &str) -> Result<String, OrderError> {
+    fn order_promote(&mut self, name: &str, dry_run: bool) -> Result<String, OrderError> {
         let lacks = |failed| {
             if failed > 0 { format!("; {}", events_failed(name, failed)) } else { String::new() }
         };
-        match self.observe_one(name).map_or(PromoteOutcome::NoNewer, |metric| promote(&metric)) {
+        let outcome =
+            self.observe_one(name).map_or(PromoteOutcome::NoNewer, |metric| promote(&metric));
+        match outcome {
             PromoteOutcome::NoNewer => {
                 Err(OrderError::NotPossible(no_newer(&self.catalog.read(), name)))
             }
             PromoteOutcome::Stopped(halt) => Err(OrderError::NotPossible(format!(
                 "{name}: the newer revision is quarantined and cannot answer: {halt}"
             ))),
+            PromoteOutcome::Now(failed) if dry_run => {
+                Ok(foreseen::promoted(&self.catalog.read(), name, true, &lacks(failed)))
+            }
+            PromoteOutcome::Later(failed) if dry_run => {
+                Ok(foreseen::promoted(&self.catalog.read(), name, false, &lacks(failed)))
+            }
             PromoteOutcome::Now(failed) => {
                 self.promote(name);
                 Ok(format!("{name}: the new revision answers{}", lacks(failed)))
@@ -51,15 +62,19 @@ impl PluginManager {
         }
     }
 
-    fn order_rollback(&mut self, name: &str) -> Result<String, OrderError> {
-        match self.observe_one(name).map_or(RollbackOutcome::NoPrevious, |metric| rollback(&metric))
-        {
+    fn order_rollback(&mut self, name: &str, dry_run: bool) -> Result<String, OrderError> {
+        let outcome =
+            self.observe_one(name).map_or(RollbackOutcome::NoPrevious, |metric| rollback(&metric));
+        match outcome {
             RollbackOutcome::NoPrevious => {
                 Err(OrderError::NotPossible(no_previous(&self.catalog.read(), name)))
             }
             RollbackOutcome::Stopped(halt) => Err(OrderError::NotPossible(format!(
                 "{name}: the previous revision is quarantined and cannot answer: {halt}"
             ))),
+            RollbackOutcome::Now if dry_run => {
+                Ok(foreseen::rolled_back(&self.catalog.read(), name))
+            }
             RollbackOutcome::Now => {
                 self.rollback(name);
                 Ok(format!(

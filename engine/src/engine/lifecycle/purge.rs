@@ -6,6 +6,7 @@
 //! counts the metric finds its state gone, and does what `on_state_loss` says: no state is ever
 //! there in part.
 
+use super::foreseen;
 use super::manager::PluginManager;
 use super::notebook::NotedMetrics;
 use super::serve::Unserved;
@@ -15,8 +16,9 @@ use crate::store::{RevisionId, Store, StoreError};
 use std::collections::BTreeSet;
 
 impl PluginManager {
-    /// Removes what is stored of a metric; the sentence says what was done.
-    pub(super) fn purge(&mut self, name: &str) -> Result<String, OrderError> {
+    /// Removes what is stored of a metric; the sentence says what was done, or of a dry run what
+    /// would be.
+    pub(super) fn purge(&mut self, name: &str, dry_run: bool) -> Result<String, OrderError> {
         let retired = {
             let catalog = self.catalog.read();
             unserved(&catalog, name)?;
@@ -44,6 +46,9 @@ impl PluginManager {
             return Err(not_possible(format!(
                 "nothing is stored of {name}; tally plugin list shows which metrics exist"
             )));
+        }
+        if dry_run {
+            return Ok(foreseen::purged(name, stored.len()));
         }
         let mut removed = 0;
         for revision in &stored {

@@ -1,22 +1,25 @@
-//! Reads the configuration file and the plugin folders again and again. It compares nothing with
-//! what is served.
+//! Reads the configuration file, the sections of the data directory and the plugin folders again
+//! and again, and changes those sections. It compares nothing with what is served.
 //!
 //! A configuration that is refused changes nothing: the one before stays in force, and the refusal
 //! is listed. Private copies of plugin files that no start would load again are removed.
 
+use super::sections::{self, MetricSections, Unsettled};
 use super::snapshot::{CodeId, Folder, FolderMetric};
+use super::watched_file::WatchedFile;
 use crate::config::fault::ConfigError;
 use crate::config::load::{FileChoice, Inputs, load};
-use crate::config::{MetricConfig, Promote};
-use crate::engine::Rejected;
+use crate::config::{MetricConfig, Promote, SECTIONS_FILE, SectionFault, Sections};
 use crate::engine::check_start::judge;
-use crate::engine::evaluate::now;
-use crate::host::{self, Registry, RejectedFile};
+use crate::engine::tried_plugin::TriedPlugin;
+use crate::engine::{OrderError, Rejected, SectionChange, SectionError, SectionInfo};
+use crate::host::{self, PluginSet, Registry, RejectedFile};
 use crate::store::RevisionId;
+use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use toml::Table;
 
 /// After so many loads the log mentions the memory that they take: some hundred KiB each.
 const MANY: usize = 200;
@@ -25,16 +28,18 @@ const MANY: usize = 200;
 /// contents were loaded.
 type Needed = (BTreeSet<String>, u64, usize);
 
-/// The folders and the configuration file, as they were last seen.
+/// The folders, the configuration file and the data directory's sections, as they were last seen.
 pub(super) struct ChangeScan {
     registry: Registry,
-    sections: BTreeMap<String, MetricConfig>,
+    /// Where the plugins of the last scan are shown to others.
+    plugins: Arc<RwLock<PluginSet>>,
+    /// Where the plugin is named that judges a section.
+    judging: Arc<TriedPlugin>,
+    sections: MetricSections,
     /// The configuration file, if there is one.
-    file: Option<PathBuf>,
-    /// When it was last changed.
-    stamp: Option<SystemTime>,
-    /// What is wrong with it.
-    fault: Option<Rejected>,
+    file: Option<WatchedFile>,
+    /// The sections of the data directory.
+    own_file: WatchedFile,
     /// Where copies of plugin files are.
     private: PathBuf,
     /// What was needed when unneeded copies were last removed.
@@ -51,14 +56,25 @@ struct FoundMetric {
 impl ChangeScan {
     /// For a start that has just read the configuration.
     pub(super) fn new(
-        registry: Registry,
-        sections: BTreeMap<String, MetricConfig>,
+        (registry, plugins): (Registry, Arc<RwLock<PluginSet>>),
+        (sections, judging): (MetricSections, Arc<TriedPlugin>),
         file: Option<PathBuf>,
         private: PathBuf,
     ) -> ChangeScan {
-        let stamp = file.as_deref().and_then(modified);
+        let file = file.map(WatchedFile::new);
+        let own_file = WatchedFile::new(sections.own().file().to_owned());
         let found = BTreeMap::new();
-        ChangeScan { registry, sections, file, stamp, fault: None, private, swept: None, found }
+        ChangeScan {
+            registry,
+            plugins,
+            judging,
+            sections,
+            file,
+            own_file,
+            private,
+            swept: None,
+            found,
+        }
     }
 
     /// Scans the folders and makes the metrics of the sections; returns the files and sections that
@@ -67,7 +83,8 @@ impl ChangeScan {
         &mut self,
         revision_of: impl Fn(&host::Metric) -> RevisionId,
     ) -> Vec<RejectedFile> {
-        let found = self.registry.scan(&self.sections);
+        let found = self.registry.scan(self.sections.all());
+        *self.plugins.write() = self.registry.plugins();
         let mut known = std::mem::take(&mut self.found);
         for plugin in found.metrics {
             let name = plugin.name().to_owned();
@@ -96,9 +113,9 @@ impl ChangeScan {
         self.found.get(name).map(|found| found.plugin.clone())
     }
 
-    /// What is wrong with the configuration file.
-    pub(super) fn fault(&self) -> Option<&Rejected> {
-        self.fault.as_ref()
+    /// What is wrong with the configuration file, and with the sections of the data directory.
+    pub(super) fn faults(&self) -> impl Iterator<Item = &Rejected> {
+        self.file.iter().chain([&self.own_file]).filter_map(WatchedFile::fault)
     }
 
     /// Plugin contents in memory.
@@ -111,44 +128,126 @@ impl ChangeScan {
         &self.private
     }
 
-    /// Applies the `[metrics]` sections of the configuration file, if it changed or is to be read
-    /// `anew`.
+    /// Applies the `[metrics]` sections of the configuration file, and those of the data directory:
+    /// of a file that changed, or of both if they are to be read `anew`.
     pub(super) fn read_configuration(&mut self, anew: bool) {
-        let Some(file) = &self.file else { return };
-        let stamp = modified(file);
-        if stamp.is_none() || stamp == self.stamp && !anew {
-            return;
-        }
-        self.stamp = stamp;
-        let inputs =
-            Inputs { file: FileChoice::Given(file.clone()), env: &|_| None, flags: Vec::new() };
-        // By the rules of a start: it must not refuse later what is applied now.
-        let judged = load(inputs).and_then(|loaded| match ConfigError::listing(judge(&loaded)) {
-            None => Ok(loaded),
-            Some(faults) => Err(faults),
-        });
-        match judged {
-            Ok(loaded) => {
-                self.fault = None;
-                self.sections = loaded.config.metrics;
+        if let Some(file) = &mut self.file
+            && file.is_due(anew)
+        {
+            let own = self.sections.own();
+            let read = read_metrics(file.path())
+                .and_then(|metrics| own.judge_beside(&metrics).map(|()| metrics));
+            if let Some(metrics) = file.accept(read) {
+                self.sections.set_file(metrics);
                 tracing::info!(
-                    file = %file.display(),
+                    file = %file.path().display(),
                     "[metrics] read again; other sections take effect with the next start"
                 );
             }
-            Err(fault) => {
-                // Always one line.
-                let faults = fault.short();
-                tracing::warn!(
-                    file = %file.display(),
-                    "the configuration is not applied: {faults}"
-                );
-                let reason =
-                    format!("is not applied: {faults} (fix it; what was served stays in force)");
-                self.fault =
-                    Some(Rejected { file: file.display().to_string(), reason, since: now() });
+        }
+        if self.own_file.is_due(anew) {
+            let file = self.sections.file();
+            let read = self.sections.own().again();
+            let read = read.and_then(|own| own.judge_beside(file).map(|()| own));
+            if let Some(own) = self.own_file.accept(read) {
+                self.sections.set_own(own);
             }
         }
+    }
+
+    /// All sections, if they changed since the last call.
+    pub(super) fn new_sections(&mut self) -> Option<Arc<Vec<SectionInfo>>> {
+        self.sections.take_new()
+    }
+
+    /// Adds or changes a section of the data directory, if it would be served.
+    pub(super) fn put_section(
+        &mut self,
+        name: &str,
+        section: Table,
+    ) -> Result<SectionChange, SectionError> {
+        self.require_own(name)?;
+        let change = match self.sections.own().given().get(name) {
+            Some(before) if *before == section => return Ok(SectionChange::Unchanged),
+            Some(_) => SectionChange::Changed,
+            None => SectionChange::Added,
+        };
+        if self.registry.is_disabled(name) {
+            return Err(not_possible(format!(
+                "{name} is disabled by the command line of this engine (--disable)"
+            )));
+        }
+        let own = self.sections.own().with(name, section).map_err(SectionError::Invalid)?;
+        own.judge_beside(self.sections.file()).map_err(|error| {
+            let fault = SectionFault { pointer: String::new(), detail: error.short() };
+            SectionError::Invalid(vec![fault])
+        })?;
+        let wanted = own.metrics().get(name).filter(|section| section.enabled);
+        let judged = match wanted {
+            Some(section) => {
+                let plugin = section.plugin.as_deref().unwrap_or(name);
+                // Only this thread takes that place.
+                let _trying = self.judging.enter(plugin).ok();
+                self.registry.judge(name, section).map(Some)
+            }
+            None => Ok(None),
+        };
+        let judged =
+            judged.map_err(|faults| SectionError::Invalid(sections::as_section_faults(&faults)))?;
+        self.write_own(own)?;
+        if let Some(judged) = judged {
+            self.registry.keep(judged);
+        }
+        Ok(change)
+    }
+
+    /// Takes a section of the data directory away.
+    pub(super) fn delete_section(&mut self, name: &str) -> Result<(), SectionError> {
+        self.require_own(name)?;
+        if !self.sections.own().given().contains_key(name) {
+            return Err(SectionError::NotFound(name.to_owned()));
+        }
+        let own = self.sections.own().without(name);
+        self.write_own(own.map_err(|error| not_possible(error.short()))?)
+    }
+
+    /// One of all sections.
+    pub(super) fn section(&self, name: &str) -> Option<SectionInfo> {
+        self.sections.info(name)
+    }
+
+    /// Refuses a name that the configuration file has, and any while the data directory's own file
+    /// cannot be read.
+    fn require_own(&mut self, name: &str) -> Result<(), SectionError> {
+        self.read_configuration(false);
+        if self.sections.is_in_file(name) {
+            let file = self.file.as_ref().and_then(|file| file.path().file_name());
+            let file = file.map(|file| file.to_string_lossy().into_owned());
+            let file = file.unwrap_or_else(|| "the configuration".to_owned());
+            return Err(SectionError::InFile { name: name.to_owned(), file });
+        }
+        match self.own_file.fault() {
+            Some(fault) => Err(not_possible(format!("{SECTIONS_FILE} {}", fault.reason))),
+            None => Ok(()),
+        }
+    }
+
+    fn write_own(&mut self, own: Sections) -> Result<(), SectionError> {
+        let settled = sections::write(&own).map_err(|fault| {
+            OrderError::Failed(format!(
+                "{SECTIONS_FILE} of the data directory cannot be written, so nothing has changed: \
+                 {fault}; free some disk space, or check the directory's permissions"
+            ))
+        })?;
+        self.own_file.note_written();
+        self.sections.set_own(own);
+        settled.map_err(|Unsettled(fault)| {
+            SectionError::Order(OrderError::InDoubt(format!(
+                "{SECTIONS_FILE} of the data directory is written and in force, but it is unknown \
+                 whether it outlives a power cut: {fault}; check the disk. After a power cut \
+                 GET /api/sections says which it is"
+            )))
+        })
     }
 
     /// Removes private copies of plugin files that no start would load again; `also` are those that
@@ -177,6 +276,18 @@ impl ChangeScan {
     }
 }
 
-fn modified(file: &Path) -> Option<SystemTime> {
-    std::fs::metadata(file).and_then(|meta| meta.modified()).ok()
+fn not_possible(why: String) -> SectionError {
+    SectionError::Order(OrderError::NotPossible(why))
+}
+
+/// The sections of the configuration file.
+fn read_metrics(file: &Path) -> Result<BTreeMap<String, MetricConfig>, ConfigError> {
+    let inputs =
+        Inputs { file: FileChoice::Given(file.to_owned()), env: &|_| None, flags: Vec::new() };
+    let loaded = load(inputs)?;
+    // By the rules of a start: it must not refuse later what is applied now.
+    match ConfigError::listing(judge(&loaded)) {
+        None => Ok(loaded.config.metrics),
+        Some(faults) => Err(faults),
+    }
 }

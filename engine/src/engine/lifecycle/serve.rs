@@ -157,7 +157,7 @@ impl PluginManager {
             let since = known.get(&(file.clone(), reason.clone())).copied().unwrap_or_else(now);
             Rejected { file, reason, since }
         });
-        catalog.rejected = listed.chain(self.scan.fault().cloned()).collect();
+        catalog.rejected = listed.chain(self.scan.faults().cloned()).collect();
         catalog.loaded = self.scan.loaded();
     }
 }

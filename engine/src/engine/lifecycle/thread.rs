@@ -4,12 +4,13 @@
 //! closed; one that hangs in a file system or a plugin is left running.
 
 use super::manager::PluginManager;
-use crate::engine::{Order, OrderError};
+use crate::engine::{Order, OrderError, PutSection, SectionError};
 use crate::pipeline::{LaneStatus, Thread, guard};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use toml::Table;
 
 /// How long to wait for the thread's end.
 const PARTING: Duration = Duration::from_secs(5);
@@ -23,8 +24,8 @@ const ORDERS: usize = 16;
 /// The outcome of an order; a sentence for people says what was done.
 type Outcome = Result<String, OrderError>;
 
-/// An order, and where its outcome goes.
-pub(super) type Asked = (Order, SyncSender<Outcome>);
+/// Work that the thread does between two steps of a pass; it sends its outcome by itself.
+pub(super) type Asked = Box<dyn FnOnce(&mut PluginManager) + Send>;
 
 /// The thread; dropping this ends it.
 pub(in crate::engine) struct ManagerThread {
@@ -58,21 +59,50 @@ pub(super) fn start(
 impl OrderQueue {
     /// Has an order carried out, and waits for its outcome.
     pub(in crate::engine) fn order(&self, order: Order) -> Outcome {
-        self.send(order)?.recv_timeout(ANSWER).map_err(|fault| match fault {
-            RecvTimeoutError::Timeout => OrderError::OutcomeUnknown(ANSWER),
-            RecvTimeoutError::Disconnected => OrderError::Ended,
-        })?
+        received(&self.send(order)?)?
     }
 
     /// Has an order carried out; its outcome arrives at the receiver.
     pub(in crate::engine) fn send(&self, order: Order) -> Result<Receiver<Outcome>, OrderError> {
+        self.enqueue(move |manager| manager.execute_order(&order))
+    }
+
+    /// Has a section of the data directory added or changed, and waits for the outcome.
+    pub(in crate::engine) fn put_section(
+        &self,
+        name: String,
+        section: Table,
+    ) -> Result<PutSection, SectionError> {
+        received(&self.enqueue(move |manager| manager.put_section(&name, section))?)?
+    }
+
+    /// Has a section of the data directory taken away, and waits for the outcome.
+    pub(in crate::engine) fn delete_section(&self, name: String) -> Result<String, SectionError> {
+        received(&self.enqueue(move |manager| manager.delete_section(&name))?)?
+    }
+
+    fn enqueue<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut PluginManager) -> T + Send + 'static,
+    ) -> Result<Receiver<T>, OrderError> {
         let (answer, outcome) = sync_channel(1);
-        self.0.try_send((order, answer)).map_err(|fault| match fault {
+        let work: Asked = Box::new(move |manager: &mut PluginManager| {
+            // A caller that no longer waits finds the outcome in the lists of what is served.
+            let _ = answer.send(work(manager));
+        });
+        self.0.try_send(work).map_err(|fault| match fault {
             TrySendError::Full(_) => OrderError::QueueFull(ORDERS),
             TrySendError::Disconnected(_) => OrderError::Ended,
         })?;
         Ok(outcome)
     }
+}
+
+fn received<T>(outcome: &Receiver<T>) -> Result<T, OrderError> {
+    outcome.recv_timeout(ANSWER).map_err(|fault| match fault {
+        RecvTimeoutError::Timeout => OrderError::OutcomeUnknown(ANSWER),
+        RecvTimeoutError::Disconnected => OrderError::Ended,
+    })
 }
 
 impl ManagerThread {

@@ -29,6 +29,9 @@ pub(crate) enum PluginCommand {
         name: String,
         #[command(flatten)]
         engine: Engine,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Let the previous revision answer again
     Rollback {
@@ -36,6 +39,9 @@ pub(crate) enum PluginCommand {
         name: String,
         #[command(flatten)]
         engine: Engine,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Remove everything stored for a metric that is no longer served
     Purge {
@@ -43,6 +49,9 @@ pub(crate) enum PluginCommand {
         name: String,
         #[command(flatten)]
         engine: Engine,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,

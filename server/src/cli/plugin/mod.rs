@@ -17,9 +17,17 @@ use args::{Plugin, PluginCommand};
 pub(crate) fn run(args: &Plugin) -> Result<(), Failure> {
     match &args.command {
         PluginCommand::List { engine, json } => query::plugins(engine, *json),
-        PluginCommand::Promote { name, engine } => query::order(engine, name, "promote"),
-        PluginCommand::Rollback { name, engine } => query::order(engine, name, "rollback"),
-        PluginCommand::Purge { name, yes, json, engine } => query::purge(engine, name, *yes, *json),
+        PluginCommand::Promote { name, engine, dry_run } => {
+            query::order(engine, name, "promote", *dry_run)
+        }
+        PluginCommand::Rollback { name, engine, dry_run } => {
+            query::order(engine, name, "rollback", *dry_run)
+        }
+        PluginCommand::Purge { name, dry_run, yes, json, engine } => {
+            let answer = query::purge(engine, name, *yes, *dry_run)?;
+            query::say(&answer, *json);
+            Ok(())
+        }
         PluginCommand::New(args) => new::run(args),
         PluginCommand::Check(args) => check::run(args),
         PluginCommand::Test(args) => golden::run(args),

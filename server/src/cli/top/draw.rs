@@ -82,11 +82,11 @@ fn memory(view: &TopView) -> String {
         format!("{name} {} of {}", size(of("used")), size(of("limit")))
     };
     format!(
-        "memory: {}, {}, {}   WebSockets {} of {}",
+        "memory: {}, {}, {}   streams {} of {}",
         share("state"),
         share("answers"),
         share("sockets"),
-        thousands(view.number("/sockets/websockets")),
+        thousands(view.number("/sockets/websockets") + view.number("/sockets/streams")),
         thousands(view.number("/sockets/limit")),
     )
 }
@@ -214,7 +214,7 @@ mod tests {
                 {"name": "poison", "version": "2.0.0", "state": "quarantined", "reason": "it failed", "ns_per_event": 0.0, "cells": 0, "bytes": 0, "events_failed": 7},
             ],
             "memory": {"limit": 1_000, "state": {"used": 1_536, "limit": 1 << 30}, "answers": {"used": 0, "limit": 2_048}, "sockets": {"used": 1, "limit": 1_024}},
-            "sockets": {"websockets": 3, "limit": 1_024},
+            "sockets": {"websockets": 2, "streams": 1, "limit": 1_024},
             "limits_hit": [],
         })
     }
@@ -227,7 +227,7 @@ mod tests {
             [
                 "tally 0.1.0 at http://127.0.0.1:8080   up 1 h 02 m   ready",
                 "812.4 events/s   lag 1,234   open 2   partitions 1 of 2   committed 12,300 of 12,400, 0.4 s ago",
-                "memory: state 1.5 KiB of 1.0 GiB, answers 0 B of 2.0 KiB, sockets 1 B of 1.0 KiB   WebSockets 3 of 1,024",
+                "memory: state 1.5 KiB of 1.0 GiB, answers 0 B of 2.0 KiB, sockets 1 B of 1.0 KiB   streams 3 of 1,024",
                 "",
                 "METRIC            STATE         NS/EVENT          CELLS      BYTES     ERRORS",
                 "event_frequencies active            12.5          1,234   96.5 KiB          0",

@@ -1,9 +1,10 @@
 //! `GET /api/openapi.json`: the routes as OpenAPI 3.1, with the metrics that are served now.
 //!
-//! The routes are written by hand in `base.json` and compared with the server by tests. Added to
-//! them at run time is what plugins say: for each metric its schemas and examples, the question and
-//! the answer with its name, and paths of its own. Routes below `/api/internal/` are not part of
-//! the contract and left out. At most [`MOST`] bytes, as `document_draft` has it.
+//! The routes are written by hand in `base.json` and compared with the server by tests; what a board
+//! is has a schema of its own (`boards`). Added at run time is what plugins say: for each metric its
+//! schemas and examples, the question and the answer with its name, and paths of its own. Routes
+//! below `/api/internal/` are not part of the contract and left out. At most [`MOST`] bytes, as
+//! `document_draft` has it.
 
 pub(crate) mod paths;
 pub(crate) mod schemas;
@@ -12,6 +13,7 @@ use super::App;
 use super::document_draft::{DocumentDraft, extend};
 use super::documents::{DescribedMetric, MOST};
 use super::problem::Problem;
+use crate::boards;
 use axum::extract::State;
 use axum::response::Response;
 use paths::{MetricParts, answer_name, question_name};
@@ -37,6 +39,7 @@ pub(crate) fn text(metrics: &[DescribedMetric]) -> String {
 fn text_within(metrics: &[DescribedMetric], most: usize) -> String {
     let draft = DocumentDraft::new(BASE, metrics, most, MetricParts::new);
     let DocumentDraft { mut document, parts, has_others } = draft;
+    document["components"]["schemas"]["board"] = boards::schema();
     if !parts.is_empty() {
         add_choices(&mut document, &parts, has_others);
     }
@@ -166,6 +169,7 @@ mod tests {
         let document = made(&[], MOST);
         let mut base: Value = serde_json::from_str(BASE).unwrap();
         base["info"]["version"] = document["info"]["version"].clone();
+        base["components"]["schemas"]["board"] = boards::schema();
         assert_eq!(document, base);
     }
 }

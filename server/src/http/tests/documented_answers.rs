@@ -8,9 +8,10 @@ use crate::http::codes::Code;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tally_engine::engine::{
-    CommitStatus, Cost, DeadLetter, MetricState, MetricStatus, PartitionOwner, PartitionStatus,
-    Refusals,
+    ColumnKind, CommitStatus, Cost, DeadLetter, FieldReport, MetricState, MetricStatus, OrderError,
+    PartitionOwner, PartitionStatus, RecordField, Refusals, ValueKind,
 };
 use tally_engine::schema::Schema;
 use tally_plugin::ask::Warning;
@@ -19,7 +20,7 @@ use tally_plugin::ask::Warning;
 const NAME: &str = "event_frequencies";
 
 /// An OpenAPI document.
-struct Documented(Value);
+pub(super) struct Documented(Value);
 
 /// What an answer is.
 struct Seen<'a> {
@@ -29,7 +30,7 @@ struct Seen<'a> {
 }
 
 impl Documented {
-    async fn of(world: &World) -> Documented {
+    pub(super) async fn of(world: &World) -> Documented {
         Documented(world.get("/api/openapi.json").await.json())
     }
 
@@ -106,7 +107,7 @@ impl Documented {
 }
 
 /// Asks, and compares the answer with the document.
-async fn compare(
+pub(super) async fn compare(
     world: &World,
     documented: &Documented,
     operation: (&str, &str),
@@ -136,6 +137,8 @@ const ANSWER: &str = "/api/metrics/event_frequencies/answer";
 const EVENTS: &str = "/api/events/stream";
 const RECORD: &str = "/api/records/{partition}/{offset}";
 
+const BOARD: &str = r#"{"version":1,"title":"Ops","items":[{"id":"a","title":"Types","metric":"event_frequencies","params":{"window":"1h"},"expand":["names"],"picture":"bars","x":0,"y":0,"w":6,"h":4}]}"#;
+
 const READS: &[Read] = &[
     ("/api/users", "", NONE, 200),
     ("/api/users", "?limit=1", CSV, 200),
@@ -155,9 +158,12 @@ const READS: &[Read] = &[
     ("/api/metrics", "", CSV, 200),
     ("/api/metrics/{name}", "/api/metrics/event_frequencies", NONE, 200),
     ("/api/metrics/{name}", "/api/metrics/nothing", NONE, 404),
+    ("/api/metrics/{name}/versions", "/api/metrics/event_frequencies/versions", NONE, 200),
     ("/api/metrics/{name}/versions", "/api/metrics/nothing/versions", NONE, 404),
     ("/api/metrics/{name}/answer", "/api/metrics/a/answer?wait=2m", NONE, 422),
     ("/api/metrics/{name}/stream", "/api/metrics/a/stream?x=1", NONE, 422),
+    ("/api/metrics/{name}/stream", "/api/metrics/a/stream?x", NONE, 422),
+    ("/api/metrics/{name}/answer", "/api/metrics/a/answer?param=", NONE, 422),
     (ANSWER, "", NONE, 200),
     (ANSWER, "?params=%7B%7D&expand=names", CSV, 200),
     (ANSWER, "?after=*", NONE, 304),
@@ -165,13 +171,23 @@ const READS: &[Read] = &[
     ("/api/dead-letters", "", NONE, 200),
     ("/api/dead-letters", "", LINES, 200),
     ("/api/dead-letters", "?limit=101", NONE, 422),
+    ("/api/sections", "", NONE, 200),
+    ("/api/sections", "", CSV, 200),
+    ("/api/sections", "", ("if-none-match", "*"), 304),
+    ("/api/plugins", "", NONE, 200),
+    ("/api/plugins", "", ("if-none-match", "*"), 304),
     ("/api/status", "", NONE, 200),
     ("/api/events", "?before=x", NONE, 422),
     ("/api/events", "?user=1", NONE, 422),
     ("/api/events", "?user_id=2", NONE, 200),
     ("/api/events", "?limit=2", ("if-none-match", "*"), 304),
     (EVENTS, "?since=x", NONE, 422),
+    (EVENTS, "?user=", NONE, 422),
     (EVENTS, "?since=9:9", NONE, 503),
+    ("/api/fields", "", NONE, 200),
+    ("/api/fields", "?records=10000", ("if-none-match", "*"), 304),
+    ("/api/fields", "?records=10001&x=1", NONE, 422),
+    ("/api/fields", "?records=13", NONE, 503),
     (RECORD, "/api/records/0/1", NONE, 200),
     (RECORD, "/api/records/0/2", NONE, 200),
     (RECORD, "/api/records/0/3", NONE, 200),
@@ -191,6 +207,13 @@ const READS: &[Read] = &[
     ("/problems/{code}", "/problems/nothing", HTML, 404),
     ("/api/openapi.json", "", NONE, 200),
     ("/api/asyncapi.json", "", NONE, 200),
+    ("/", "", NONE, 200),
+    ("/", "", ("accept-encoding", "gzip"), 200),
+    ("/", "", ("if-none-match", "*"), 304),
+    ("/api/boards", "", NONE, 200),
+    ("/api/boards/{name}", "/api/boards/ops", NONE, 200),
+    ("/api/boards/{name}", "/api/boards/ops", ("if-none-match", "*"), 304),
+    ("/api/boards/{name}", "/api/boards/nothing", NONE, 404),
     ("/docs", "", NONE, 200),
     ("/docs/{file}", "/docs/page.js", NONE, 200),
     ("/docs/{file}", "/docs/page.js", ("if-none-match", "*"), 304),
@@ -209,6 +232,11 @@ const WRITES: &[Written] = &[
     ("/api/metrics/batch", JSON, r#"{"queries":[7,{"name":"event_frequencies","params":7}]}"#, 200),
     ("/api/metrics/batch", JSON, r#"{"queries":[]}"#, 422),
     ("/api/metrics/batch", JSON, "[", 400),
+    ("/api/preview", JSON, r#"{"plugin":"counts","config":{"cells":{"n":"count"}}}"#, 200),
+    ("/api/preview", JSON, r#"{"plugin":"counts","params":null,"records":1}"#, 200),
+    ("/api/preview", JSON, r#"{"plugin":7,"records":0}"#, 422),
+    ("/api/preview", JSON, "{", 400),
+    ("/api/preview", "text/plain", "{}", 415),
     ("/api/events", JSON, r#"[{"a":1},7]"#, 200),
     ("/api/events", JSON, "[]", 200),
     ("/api/events", "application/x-ndjson", "{}\n{}\n", 200),
@@ -245,6 +273,17 @@ fn fill(world: &World) {
     let letters = vec![letter("invalid_utf8", b"\xff"), letter("invalid_json", b"{")];
     let counts = [("invalid_json".into(), 12)].into();
     *world.fake.letters.lock() = Ok(Refusals { letters, partial: true, counts });
+    let field = RecordField {
+        pointer: "/price".into(),
+        records: 3,
+        kinds: vec![(ValueKind::String, 2), (ValueKind::Null, 1)],
+        examples: vec!["\"57.70\"".into(), "57.70".into()],
+        distinct: Some(2),
+        mapped: Some("user_id"),
+        column: Some(ColumnKind::Decimal(2)),
+    };
+    let fields = vec![field];
+    *world.fake.fields.lock() = FieldReport { records: 4, others: 1, fields, more: true };
     let mut status = world.fake.status.lock();
     let partition = PartitionStatus {
         partition: 0,
@@ -273,6 +312,7 @@ fn fill(world: &World) {
 async fn what_is_answered_is_what_the_document_says() {
     let world = World::new(Limits::default()).await;
     let documented = Documented::of(&world).await;
+    world.board("ops.json", BOARD);
     for filled in [false, true] {
         for asked in READS {
             let (path, target, _, expected) = asked;
@@ -325,6 +365,32 @@ async fn what_a_metric_refuses_is_what_the_document_says() {
             let request = Request::get(ANSWER).body(Body::empty()).unwrap();
             let status = compare(&world, &documented, ("get", ANSWER), request).await;
             assert_eq!(status, code.status(), "{}", code.word());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_becomes_of_an_order_is_what_the_document_says() {
+    let world = World::new(Limits::default()).await;
+    let documented = Documented::of(&world).await;
+    let refused = || Err(OrderError::NotPossible("there is only one".into()));
+    let failed = || Err(OrderError::Failed("a lane is late".into()));
+    let unknown = || Err(OrderError::OutcomeUnknown(Duration::from_secs(10)));
+    for order in ["promote", "rollback", "purge"] {
+        let path = format!("/api/metrics/{{name}}/{order}");
+        for (query, kind, outcome, expected) in [
+            ("", JSON, Ok("a: done".into()), 200),
+            ("?dry_run=true", JSON, Ok("a: it would be done".into()), 200),
+            ("", JSON, refused(), 409),
+            ("", JSON, failed(), 503),
+            ("", JSON, unknown(), 504),
+            ("?dry_run=7", JSON, refused(), 422),
+            ("", "text/plain", refused(), 415),
+        ] {
+            *world.fake.order_outcome.lock() = outcome;
+            let request = written(&format!("/api/metrics/a/{order}{query}"), kind, "{}");
+            let status = compare(&world, &documented, ("post", path.as_str()), request).await;
+            assert_eq!(status.as_u16(), expected, "{order}{query}");
         }
     }
 }

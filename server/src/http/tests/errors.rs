@@ -209,8 +209,8 @@ async fn an_order_that_is_not_carried_out_says_whether_anything_was_done() {
         (store(corrupt), 503, "order_failed", ""),
         (OrderError::Ended, 503, "order_failed", ""),
     ] {
-        *world.fake.order_fails.lock() = error.clone();
-        let answer = world.post("/api/internal/metrics/a/promote", "{}").await;
+        *world.fake.order_outcome.lock() = Err(error.clone());
+        let answer = world.post("/api/metrics/a/promote", "{}").await;
         problem(&answer, status, code);
         assert_eq!(
             (answer.header("retry-after"), &answer.json()["detail"]),

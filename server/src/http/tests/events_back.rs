@@ -28,6 +28,7 @@ async fn faults_of_a_page_are_told_together() {
     for (query, code, pointers) in [
         ("before=x", "position_invalid", &["/before"][..]),
         ("limit=0", "invalid_params", &["/limit"]),
+        ("user=", "invalid_params", &["/user"]),
         (
             "limit=1001&user_ids=7&event_types=A",
             "invalid_params",

@@ -21,22 +21,26 @@ use tally_engine::config::{EventsConfig, PrometheusExport, StoreKind};
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, CommitStatus, Cost as MetricCost, EngineStatus,
-    EvaluateError, Evaluated, EventPage, EventRate, FeedFilter, FeedListener, FoundRecord, History,
-    JudgedRecord, LetterReplayCounts, LetterReplayFault, ListenRefused, LiveAnswer, LivePublisher,
-    LiveQuestion, LogError, LogRecord, MemoryStatus, MemoryUse, MetricInfo, MetricState, Order,
-    OrderError, OwnedOrigin, PageRequest, PastEvent, Question, ReadLogError, RecordVerdict,
-    Refusals, Rejected, ReplayTurns, Revision, StateDump, StateUnavailable, StoredMetric,
-    StoredRows, WatchRequest, live_question,
+    EvaluateError, Evaluated, EventPage, EventRate, FeedFilter, FeedListener, FieldReport,
+    FoundRecord, History, JudgedRecord, LetterReplayCounts, LetterReplayFault, ListenRefused,
+    LiveAnswer, LivePublisher, LiveQuestion, LogError, LogRecord, MemoryStatus, MemoryUse,
+    MetricInfo, MetricState, Order, OrderError, OwnedOrigin, PageRequest, PastEvent, PluginInfo,
+    Preview, PreviewError, PreviewRequest, PutSection, Question, ReadLogError, RecordVerdict,
+    Refusals, Rejected, ReplayTurns, Revision, Role, SectionChange, SectionError, SectionInfo,
+    SectionPlace, StateDump, StateUnavailable, StoredMetric, StoredRows, WatchRequest,
+    live_question,
 };
 use tally_engine::event::Position;
 use tally_engine::feed::{Feed, NewEvent};
 use tally_engine::memory::Share;
+use tally_engine::outage::Cause;
 use tally_plugin::description::{Cell, Description, Example, From, Key, Merge, Pane, Table, Tier};
 use tally_plugin::read::Id;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use toml::Table as TomlTable;
 
 /// Bytes of memory for the newest events.
 const FEED: u64 = 64 << 20;
@@ -51,12 +55,23 @@ pub(super) struct Fake {
     pub(super) written: Mutex<Vec<String>>,
     pub(super) position: Mutex<Position>,
     pub(super) append_fails: Mutex<bool>,
-    pub(super) order_fails: Mutex<OrderError>,
+    /// What becomes of an order.
+    pub(super) order_outcome: Mutex<Result<String, OrderError>>,
+    pub(super) orders: Mutex<Vec<Order>>,
+    pub(super) sections: Mutex<Vec<SectionInfo>>,
+    /// Why no section is changed, if none is.
+    pub(super) section_fails: Mutex<Option<SectionError>>,
     pub(super) letters: Mutex<Result<Refusals, DatabaseError>>,
     pub(super) letters_asked: Mutex<Vec<(usize, Option<String>)>>,
     pub(super) replayed: Mutex<Result<LetterReplayCounts, LetterReplayFault>>,
     /// The reasons of which letters were replayed.
     pub(super) replay_asked: Mutex<Vec<Option<String>>>,
+    pub(super) plugins: Mutex<Vec<PluginInfo>>,
+    pub(super) fields: Mutex<FieldReport>,
+    /// Of how many records fields were asked.
+    pub(super) fields_asked: Mutex<Vec<u64>>,
+    pub(super) preview: Mutex<Result<Preview, PreviewError>>,
+    pub(super) previewed: Mutex<Vec<PreviewRequest>>,
     pub(super) checks: Mutex<Vec<Check>>,
     /// But for its readiness, which is `checks`.
     pub(super) status: Mutex<EngineStatus>,
@@ -79,11 +94,23 @@ impl Fake {
             written: Mutex::default(),
             position: Mutex::new("0:1204,1:998".parse().unwrap()),
             append_fails: Mutex::new(false),
-            order_fails: Mutex::new(OrderError::NotPossible("there is only one".into())),
+            order_outcome: Mutex::new(Err(OrderError::NotPossible("there is only one".into()))),
+            orders: Mutex::default(),
+            sections: Mutex::new(vec![section("event_frequencies", SectionPlace::File, "")]),
+            section_fails: Mutex::default(),
             letters: Mutex::new(Ok(Refusals::default())),
             letters_asked: Mutex::default(),
             replayed: Mutex::new(Ok(LetterReplayCounts::default())),
             replay_asked: Mutex::default(),
+            plugins: Mutex::new(vec![plugin("counts"), plugin("event_frequencies")]),
+            fields: Mutex::default(),
+            fields_asked: Mutex::default(),
+            preview: Mutex::new(Ok(Preview {
+                evaluated: evaluated("{\"total\":11}", json!({})),
+                records: 12,
+                params_schema: json!({}),
+            })),
+            previewed: Mutex::default(),
             checks: Mutex::new(vec![Check {
                 name: "store",
                 ok: true,
@@ -147,6 +174,12 @@ impl Fake {
     }
 }
 
+/// A section with these keys.
+pub(super) fn section(name: &str, place: SectionPlace, keys: &str) -> SectionInfo {
+    let toml = format!("[metrics.{name}]\n{keys}");
+    SectionInfo { name: name.into(), place, shadowed: false, section: keys.parse().unwrap(), toml }
+}
+
 /// Of an engine that has nothing yet.
 fn status() -> EngineStatus {
     let share = |limit| MemoryUse { used: 0, limit };
@@ -167,6 +200,16 @@ fn status() -> EngineStatus {
             answers: share(160),
             sockets: share(60),
         },
+    }
+}
+
+fn plugin(name: &str) -> PluginInfo {
+    PluginInfo {
+        name: name.into(),
+        version: "1.0.0".into(),
+        file: format!("/plugins/lib{name}.so").into(),
+        sha256: "0".repeat(64),
+        config_schema: json!({"type": "object"}),
     }
 }
 
@@ -243,12 +286,59 @@ impl EngineApi for Fake {
         vec![("event_frequencies".into(), word)]
     }
 
-    fn revisions(&self, _: &str) -> Vec<Revision> {
-        Vec::new()
+    fn revisions(&self, name: &str) -> Vec<Revision> {
+        let of = |info| Revision {
+            role: Role::Answering,
+            id: "00000000000000ab".into(),
+            info,
+            sha256: "0f".repeat(32),
+            keep_old: Duration::from_secs(3_600),
+            held: None,
+            until: None,
+            examples: vec![Ok(evaluated("{\"total\":11,\"by_type\":{}}", json!({})))],
+        };
+        self.metric(name).map(of).into_iter().collect()
     }
 
-    fn order(&self, _: Order) -> Result<String, OrderError> {
-        Err(self.order_fails.lock().clone())
+    fn order(&self, order: Order) -> Result<String, OrderError> {
+        self.orders.lock().push(order);
+        self.order_outcome.lock().clone()
+    }
+
+    fn plugins(&self) -> Vec<PluginInfo> {
+        self.plugins.lock().clone()
+    }
+
+    fn sections(&self) -> Arc<Vec<SectionInfo>> {
+        Arc::new(self.sections.lock().clone())
+    }
+
+    /// Adds what is there to the list of sections.
+    fn put_section(&self, name: &str, given: TomlTable) -> Result<PutSection, SectionError> {
+        self.section_fails.lock().clone().map_or(Ok(()), Err)?;
+        let put = section(name, SectionPlace::DataDirectory, &given.to_string());
+        let mut sections = self.sections.lock();
+        let before = sections.iter().position(|section| section.name == name);
+        let change = match before.map(|n| std::mem::replace(&mut sections[n], put.clone())) {
+            None => SectionChange::Added,
+            Some(before) if before == put => SectionChange::Unchanged,
+            Some(_) => SectionChange::Changed,
+        };
+        if change == SectionChange::Added {
+            sections.push(put.clone());
+        }
+        Ok(PutSection { change, section: put })
+    }
+
+    fn delete_section(&self, name: &str) -> Result<String, SectionError> {
+        self.section_fails.lock().clone().map_or(Ok(()), Err)?;
+        let mut sections = self.sections.lock();
+        let before = sections.len();
+        sections.retain(|section| section.name != name);
+        if sections.len() == before {
+            return Err(SectionError::NotFound(name.to_owned()));
+        }
+        Ok(format!("{name} is retired"))
     }
 
     fn rejected(&self) -> Vec<Rejected> {
@@ -373,6 +463,20 @@ impl EngineApi for Fake {
         Ok(FoundRecord::Judged(JudgedRecord { record, topic: "log".into(), verdict }))
     }
 
+    /// Of 13 records none: the log is away.
+    fn fields(&self, records: u64) -> Result<FieldReport, ReadLogError> {
+        self.fields_asked.lock().push(records);
+        if records == 13 {
+            return Err(LogError::Transient(Cause::Network, "it is away".into()).into());
+        }
+        Ok(self.fields.lock().clone())
+    }
+
+    fn preview(&self, request: &PreviewRequest) -> Result<Preview, PreviewError> {
+        self.previewed.lock().push(request.clone());
+        self.preview.lock().clone()
+    }
+
     fn position(&self) -> Position {
         "0:1204,1:998".parse().unwrap()
     }
@@ -446,7 +550,7 @@ pub(super) struct World {
     pub(super) fake: Arc<Fake>,
     parts: Option<Parts>,
     routes: Routes,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// An answer taken apart.
@@ -518,11 +622,14 @@ impl World {
         exports: &BTreeMap<String, PrometheusExport>,
     ) -> World {
         let fake = Fake::new();
+        let boards = folder.path().join("boards");
+        std::fs::create_dir_all(&boards).unwrap();
         let parts = || Parts {
             engine: Arc::clone(&fake) as Arc<dyn EngineApi>,
             catalogue: Arc::clone(&catalogue),
             render: Arc::new(|| "tally_up 1\n".to_owned()),
             exports: exports.clone(),
+            boards: boards.clone(),
             origin_check: OriginCheck::new(
                 &["tally.example".into()],
                 &["https://shop.example".into()],
@@ -530,7 +637,12 @@ impl World {
             limits: limits.clone(),
         };
         let (routes, parts) = (Routes::new(&App::new(parts())), parts());
-        World { routes, parts: Some(parts), fake, _folder: folder }
+        World { routes, parts: Some(parts), fake, folder }
+    }
+
+    /// Writes a file into its folder of boards.
+    pub(super) fn board(&self, file: &str, text: &str) {
+        std::fs::write(self.folder.path().join("boards").join(file), text).unwrap();
     }
 
     /// What its routes share.

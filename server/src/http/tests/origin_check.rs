@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// A route of each kind.
-pub(super) const ROUTES: [(&str, &str); 24] = [
+pub(super) const ROUTES: [(&str, &str); 27] = [
     ("GET", "/api/users"),
     ("GET", "/api/product/10"),
     ("GET", "/api/metrics"),
@@ -24,11 +24,14 @@ pub(super) const ROUTES: [(&str, &str); 24] = [
     ("GET", "/api/records/0/1"),
     ("GET", "/api/dead-letters"),
     ("POST", "/api/dead-letters/replay"),
+    ("GET", "/api/sections"),
+    ("PUT", "/api/sections/x"),
+    ("DELETE", "/api/sections/x"),
     ("GET", "/api/status"),
     ("GET", "/api/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/api/internal/events"),
-    ("POST", "/api/internal/metrics/x/purge"),
+    ("POST", "/api/metrics/x/purge"),
     ("POST", "/mcp"),
     ("GET", "/ws"),
     ("GET", "/livez"),

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
-use tally_engine::engine::{EvaluateError, LetterReplayFault, OrderError, StateUnavailable};
+use tally_engine::engine::{
+    EvaluateError, LetterReplayFault, MakeFault, OrderError, PreviewError, SectionError,
+    StateUnavailable,
+};
 use tally_engine::progress::Halt;
 use tally_plugin::ask::Fault;
 
@@ -162,6 +165,7 @@ async fn refused(world: &World, code: Code) -> Answer {
         Code::NotFound => world.get("/nothing").await,
         Code::UserNotFound => world.get("/api/users/999").await,
         Code::ProductNotFound => world.get("/api/product/999").await,
+        Code::BoardNotFound => world.get("/api/boards/nothing").await,
         Code::MethodNotAllowed => send(Request::delete("/api/users"), Body::empty()).await,
         Code::PositionInvalid => world.get("/api/events?before=x").await,
         Code::RecordNotFound => world.get("/api/records/7/0").await,
@@ -175,20 +179,50 @@ async fn refused(world: &World, code: Code) -> Answer {
             *world.fake.replayed.lock() = Err(LetterReplayFault::Busy);
             world.post("/api/dead-letters/replay", "{}").await
         }
+        Code::PluginNotFound | Code::InvalidConfig | Code::PreviewTooLarge => {
+            refused_preview(world, code).await
+        }
+        Code::SectionInFile | Code::SectionNotFound | Code::SectionInvalid => {
+            refused_section(world, code).await
+        }
         Code::NotReady => {
             world.fake.checks.lock().iter_mut().for_each(|check| check.ok = false);
             world.get("/readyz").await
         }
         Code::NotPossible | Code::OrderFailed | Code::OutcomeUnknown => {
-            *world.fake.order_fails.lock() = match code {
+            *world.fake.order_outcome.lock() = Err(match code {
                 Code::NotPossible => OrderError::NotPossible("no".into()),
                 Code::OrderFailed => OrderError::Failed("no".into()),
                 _ => OrderError::OutcomeUnknown(Duration::from_secs(5)),
-            };
-            world.post("/api/internal/metrics/a/promote", "{}").await
+            });
+            world.post("/api/metrics/a/promote", "{}").await
         }
         other => panic!("no request is known that is refused with {}", other.word()),
     }
+}
+
+async fn refused_preview(world: &World, code: Code) -> Answer {
+    let fault = || Fault { pointer: "/config/cells".into(), detail: "no".into() };
+    *world.fake.preview.lock() = Err(match code {
+        Code::PluginNotFound => MakeFault::Unknown(vec!["counts".into()]).into(),
+        Code::InvalidConfig => MakeFault::Config(vec![fault()]).into(),
+        _ => PreviewError::Memory(128 << 20),
+    });
+    world.post("/api/preview", r#"{"plugin":"a"}"#).await
+}
+
+async fn refused_section(world: &World, code: Code) -> Answer {
+    if code == Code::SectionInFile {
+        let (name, file) = ("a".into(), "metrics.toml".into());
+        *world.fake.section_fails.lock() = Some(SectionError::InFile { name, file });
+    }
+    let request = if code == Code::SectionInvalid {
+        let put = Request::put("/api/sections/a").header("content-type", "application/json");
+        put.body(Body::from(r#"{"plugin":null}"#))
+    } else {
+        Request::delete("/api/sections/a").body(Body::empty())
+    };
+    world.send(request.unwrap()).await
 }
 
 #[tokio::test]

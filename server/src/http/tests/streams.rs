@@ -71,7 +71,7 @@ async fn events_come_with_the_cursor_as_their_id_and_what_is_missed_without() {
     world.fake.feed.starts(1, 998);
     let mut all = Stream::open(&server, "/api/events/stream", "").await;
     assert_eq!(all.up_to("\n\n").await, "retry: 1000\nid: 1:998");
-    let target = "/api/events/stream?event_types=buy,view&user_id=2&unused=&product_id=";
+    let target = "/api/events/stream?event_types=buy,view&user_id=2&since=&product_id=";
     let mut some = Stream::open(&server, target, "").await;
     some.up_to("\n\n").await;
     (1..=3).for_each(|n| world.fake.event(n));

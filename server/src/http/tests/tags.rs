@@ -7,13 +7,14 @@ use axum::http::{Method, Request};
 use tally_engine::engine::MetricState;
 
 /// Every kind of data.
-const DATA: [&str; 18] = [
+const DATA: [&str; 21] = [
     "/api/users",
     "/api/users/1",
     "/api/product?limit=1",
     "/api/product/10",
     "/api/metrics",
     "/api/metrics/event_frequencies",
+    "/api/sections",
     "/api/dead-letters",
     "/api/events?limit=2",
     "/api/events?user_id=2",
@@ -24,6 +25,8 @@ const DATA: [&str; 18] = [
     "/problems/not_found",
     "/api/openapi.json",
     "/api/asyncapi.json",
+    "/",
+    "/api/boards",
     "/docs",
     "/docs/page.js",
 ];

@@ -1,4 +1,5 @@
-//! A judge as a process: with an end, after which its whole group is ended, and with what it wrote.
+//! Programs that others wrote, as processes: each with an end, after which its whole group is ended,
+//! and with what it wrote. A program that judges says in the end how much it judged.
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -16,7 +17,8 @@ const SHOWN: usize = 20_000;
 const GONE: Duration = Duration::from_secs(10);
 
 /// A program in a group of its own, without input.
-pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+#[must_use]
+pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     // What Python compiles would land beside the sources.
     command.process_group(0).stdin(Stdio::null()).env("PYTHONDONTWRITEBYTECODE", "1");
@@ -28,7 +30,7 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
 /// # Errors
 /// It does not run, or not end within `limit`; then it, and all that it started, is ended, and what
 /// it wrote is shown.
-pub(crate) fn output(command: &mut Command, limit: Duration) -> Result<Output> {
+pub fn output(command: &mut Command, limit: Duration) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let child = command
         .stdout(Stdio::piped())
@@ -57,14 +59,15 @@ pub(crate) fn output(command: &mut Command, limit: Duration) -> Result<Output> {
 ///
 /// # Errors
 /// As [`output`]; it failed, with what it wrote.
-pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<String> {
+pub fn run(command: &mut Command, limit: Duration) -> Result<String> {
     let output = output(command, limit)?;
     ensure!(output.status.success(), "{command:?}: {}\n{}", output.status, written(&output));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The end of what a process wrote.
-pub(crate) fn written(output: &Output) -> String {
+#[must_use]
+pub fn written(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     let text = text.get(text.len().saturating_sub(SHOWN)..).unwrap_or_default();
     String::from_utf8_lossy(text).into_owned()
@@ -72,13 +75,13 @@ pub(crate) fn written(output: &Output) -> String {
 
 /// What a judge says in the end: who it is, in which version, and how much it judged.
 #[derive(Debug)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// `NAME VERSION`.
-    pub(crate) judge: String,
+    pub judge: String,
     /// How many.
-    pub(crate) count: u64,
+    pub count: u64,
     /// Of what.
-    pub(crate) of: String,
+    pub of: String,
 }
 
 impl Verdict {
@@ -86,7 +89,7 @@ impl Verdict {
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn read(text: &str) -> Result<Verdict> {
+    pub fn read(text: &str) -> Result<Verdict> {
         let read = || {
             let line = text.lines().rev().find_map(|line| line.strip_prefix("verdict: "))?;
             let (judge, rest) = line.split_once(": ")?;
@@ -100,7 +103,7 @@ impl Verdict {
     ///
     /// # Errors
     /// It judged less than `least`, or says no version.
-    pub(crate) fn tell(&self, least: u64) -> Result<()> {
+    pub fn tell(&self, least: u64) -> Result<()> {
         let Verdict { judge, count, of } = self;
         // Past what holds back the output of tests that pass.
         writeln!(std::io::stderr(), "verdict: {judge}: {count} {of}")?;
@@ -116,19 +119,25 @@ impl Verdict {
     }
 }
 
-#[test]
-fn a_process_has_an_end_and_so_has_what_it_started() {
-    let started = std::time::Instant::now();
-    let mut endless = program("sh");
-    endless.args(["-c", "echo begun; sleep 600 & wait"]);
-    let fault = run(&mut endless, Duration::from_secs(2)).unwrap_err().to_string();
-    assert!(fault.contains("had not ended") && fault.contains("begun"), "{fault}");
-    assert!(started.elapsed() < GONE, "what it started held its output open");
-    let mut failing = program("sh");
-    failing.args(["-c", "echo why >&2; exit 3"]);
-    let fault = run(&mut failing, GONE).unwrap_err().to_string();
-    assert!(fault.contains("exit status: 3") && fault.contains("why"), "{fault}");
-    assert!(Verdict::read("all is well").is_err());
-    let small = Verdict::read("x\nverdict: someone 1.2.3: 5 things").unwrap();
-    assert!(small.check(5).is_ok() && small.check(6).is_err(), "{small:?}");
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_an_end_and_so_has_what_it_started() {
+        let started = std::time::Instant::now();
+        let mut endless = program("sh");
+        endless.args(["-c", "echo begun; sleep 600 & wait"]);
+        let fault = run(&mut endless, Duration::from_secs(2)).unwrap_err().to_string();
+        assert!(fault.contains("had not ended") && fault.contains("begun"), "{fault}");
+        assert!(started.elapsed() < GONE, "what it started held its output open");
+        let mut failing = program("sh");
+        failing.args(["-c", "echo why >&2; exit 3"]);
+        let fault = run(&mut failing, GONE).unwrap_err().to_string();
+        assert!(fault.contains("exit status: 3") && fault.contains("why"), "{fault}");
+        assert!(Verdict::read("all is well").is_err());
+        let small = Verdict::read("x\nverdict: someone 1.2.3: 5 things").unwrap();
+        assert!(small.check(5).is_ok() && small.check(6).is_err(), "{small:?}");
+    }
 }

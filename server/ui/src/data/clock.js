@@ -1,0 +1,17 @@
+// The time, each second while the page is seen: what relative times and ages are drawn from.
+
+import { signal } from '@preact/signals';
+
+export const now = signal(Date.now());
+
+/** Whether the page is seen. */
+export const visible = signal(document.visibilityState !== 'hidden');
+
+setInterval(() => {
+  if (visible.value) now.value = Date.now();
+}, 1000);
+
+document.addEventListener('visibilitychange', () => {
+  visible.value = document.visibilityState !== 'hidden';
+  if (visible.value) now.value = Date.now();
+});
