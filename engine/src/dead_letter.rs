@@ -163,17 +163,25 @@ impl DeadLetter {
         })
     }
 
-    /// What makes it this letter and no other: a record read again makes the same one.
-    fn identity(&self) -> Vec<u8> {
-        let mut key = Vec::with_capacity(13 + self.reason.len() + self.topic.len());
-        key.extend_from_slice(&self.partition.to_be_bytes());
-        key.extend_from_slice(&self.offset.to_be_bytes());
-        key.extend_from_slice(self.reason.as_bytes());
-        key.push(0);
-        key.extend_from_slice(self.topic.as_bytes());
-        key.truncate(usize::from(u16::MAX));
-        key
+    /// The key of its row.
+    fn row(&self) -> Vec<u8> {
+        letter_row(&self.reason, self.place())
     }
+}
+
+/// The key of the row of a letter: what makes it this one and no other, so that a record that is
+/// read again makes the same one.
+fn letter_row(reason: &str, place: RecordPlace<'_>) -> Vec<u8> {
+    let RecordPlace { topic, partition, offset } = place;
+    let mut key = Vec::with_capacity(14 + reason.len() + topic.len());
+    key.push(IDENTITY);
+    key.extend_from_slice(&partition.to_be_bytes());
+    key.extend_from_slice(&offset.to_be_bytes());
+    key.extend_from_slice(reason.as_bytes());
+    key.push(0);
+    key.extend_from_slice(topic.as_bytes());
+    key.truncate(usize::from(u16::MAX));
+    key
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -232,8 +240,8 @@ impl DeadLetters {
     }
 
     /// Stores letters, the oldest beyond the capacity make room. A letter that is still kept (the
-    /// same record with the same reason) is neither stored nor counted again. Survives the end of
-    /// the process. How many are new, by reason.
+    /// same record, or the one of which it is a copy, with the same reason) is neither stored nor
+    /// counted again. Survives the end of the process. How many are new, by reason.
     ///
     /// # Errors
     /// [`DatabaseError`]: letters may be put again.
@@ -271,8 +279,9 @@ impl DeadLetters {
         let mut rows = ChangedRows::default();
         let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
         for letter in letters {
-            let row = [&[IDENTITY], letter.identity().as_slice()].concat();
-            if self.rows.contains_key(&row)? || !rows.added.insert(row.clone()) {
+            let row = letter.row();
+            let is_kept = self.rows.contains_key(&row)? || self.keeps_origin(letter)?;
+            if is_kept || !rows.added.insert(row.clone()) {
                 continue;
             }
             *counted.entry(&letter.reason).or_default() += 1;
@@ -292,7 +301,7 @@ impl DeadLetters {
             if let Some(letter) =
                 self.letters.get(oldest)?.and_then(|stored| DeadLetter::decode(&stored))
             {
-                let row = [&[IDENTITY], letter.identity().as_slice()].concat();
+                let row = letter.row();
                 batch.remove(&self.rows, row.clone());
                 rows.removed.insert(row);
                 self.forget_marks(&letter, &rows, &mut batch)?;
@@ -304,6 +313,18 @@ impl DeadLetters {
             self.database.commit(batch, Durability::Process)?;
         }
         Ok(state)
+    }
+
+    /// Whether the letter of the record of which this one's is a copy is kept, with the same reason
+    /// and bytes. Headers are whatever somebody wrote: a copy with other bytes is none.
+    fn keeps_origin(&self, letter: &DeadLetter) -> Result<bool, DatabaseError> {
+        let origin = letter.origin.as_deref().and_then(RecordPlace::parse);
+        let Some(origin) = origin else { return Ok(false) };
+        let Some(kept) = self.rows.get(letter_row(&letter.reason, origin))? else {
+            return Ok(false);
+        };
+        let kept = self.letters.get(&kept)?.and_then(|stored| DeadLetter::decode(&stored));
+        Ok(kept.is_some_and(|kept| kept.sha256 == letter.sha256))
     }
 
     /// The newest letters (of one reason, if told), newest first, at most `limit`. Looks through

@@ -78,6 +78,29 @@ fn the_newest_are_kept_and_all_are_counted_once() {
 }
 
 #[test]
+fn a_copy_that_is_refused_as_its_origin_was_has_no_second_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = DeadLetters::open(&Database::open(folder.path()).unwrap(), 10).unwrap();
+    let copy = |offset, reason: &str, origin: &str, payload: &[u8]| DeadLetter {
+        origin: Some(origin.into()),
+        ..DeadLetter::new(reason, "events", 3, offset, 0, Some(payload))
+    };
+    letters.put(&[letter(2)]).unwrap();
+    letters.put(&[copy(20, "invalid_json", "events/3/2", b"payload 2")]).unwrap();
+    assert_eq!((letters.kept(), letters.counts()["invalid_json"]), (1, 1));
+    // Of each of these something would be lost.
+    let others = [
+        copy(21, "too_deep", "events/3/2", b"payload 2"),
+        copy(22, "invalid_json", "events/3/2", b"payload 9"),
+        copy(23, "invalid_json", "events/3/4", b"payload 4"),
+        copy(24, "invalid_json", "other/3/2", b"payload 2"),
+        copy(25, "invalid_json", "no place", b"payload 2"),
+    ];
+    letters.put(&others).unwrap();
+    assert_eq!(letters.kept(), 6);
+}
+
+#[test]
 fn two_plugins_may_fail_on_one_record() {
     let folder = tempfile::tempdir().unwrap();
     let letters = DeadLetters::open(&Database::open(folder.path()).unwrap(), 10).unwrap();

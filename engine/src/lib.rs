@@ -32,7 +32,7 @@ pub use tally_progress as progress;
 pub use tally_schema as schema;
 pub use tally_state as state;
 pub use tally_store as store;
-pub use tally_system::{clock, descriptors, files, memory, outage, terminal, threads};
+pub use tally_system::{clock, descriptors, file_draft, files, memory, outage, terminal, threads};
 
 /// Events, and the place in the log up to which they are counted.
 pub mod event {

@@ -3,7 +3,7 @@
 
 use super::document::join;
 use super::export::{FaultyPart, MOST_EXPORTS};
-use super::metric::{is_identifier, is_metric_name};
+use super::names::{is_event_type, is_metric_name};
 use super::secret::{is_host, quoted};
 use super::{Config, ExportConfig, HostName, MetricConfig, Origin, duration, url};
 use std::collections::{BTreeMap, HashSet};
@@ -301,7 +301,7 @@ fn json_pointer(pointer: &str) -> Result<(), String> {
 }
 
 fn event_type(name: &str) -> Result<(), String> {
-    is_identifier(name, 32).then_some(()).ok_or_else(|| {
+    is_event_type(name).then_some(()).ok_or_else(|| {
         format!("{} is not an event type: a-z first, then a-z 0-9 _, at most 32", quoted(name))
     })
 }

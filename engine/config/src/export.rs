@@ -4,7 +4,7 @@
 //! metric exists and takes the params is known only while an engine runs.
 
 use super::duration::{self, DurationFault};
-use super::metric::is_metric_name;
+use super::names::is_metric_name;
 use super::pointer::{self, PointerFault};
 use super::secret::quoted;
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ use super::secret::{Secret, is_plain, is_secret, masked, quoted};
 use super::{Config, check};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use tally_system::files::{self, ReadError};
+use tally_system::files::{self, FileStamp, ReadError};
 use toml::{Table, Value};
 
 /// A configuration file is a page or two; more is a wrong file.
@@ -55,6 +55,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// Its stamp, from before it was read; `None`: there was none.
+    pub stamp: Option<FileStamp>,
     /// Where each value that is not a default comes from, by key path.
     pub origins: BTreeMap<String, Place>,
     /// What was left out though it was set: a sentence for the log each.
@@ -93,15 +95,18 @@ pub fn load(inputs: Inputs<'_>) -> Result<Loaded, ConfigError> {
         FileChoice::IfPresent(path) => (Some(path), false),
         FileChoice::Given(path) => (Some(path), true),
     };
+    // One that cannot be looked at is refused by who reads it.
+    let stamp = path.as_deref().and_then(|path| FileStamp::of(path).ok().flatten());
     let read = match path {
         Some(path) => read_file(&path, required).map_err(ConfigError::of)?.map(|text| (path, text)),
         None => None,
     };
-    merge(
+    let loaded = merge(
         read.as_ref().map(|(path, text)| (path.as_path(), text.as_str())),
         inputs.env,
         &inputs.flags,
-    )
+    )?;
+    Ok(Loaded { stamp, ..loaded })
 }
 
 /// The text of a configuration file; `None`: there is none, and none is required.
@@ -178,6 +183,7 @@ pub(super) fn merge(
                 return Ok(Loaded {
                     config,
                     file,
+                    stamp: None,
                     origins,
                     ignored: ignored(env),
                     text: text.into(),

@@ -1,4 +1,4 @@
-//! `[metrics.NAME]`: what a person says of one metric, and what its name may be.
+//! `[metrics.NAME]`: what a person says of one metric.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,19 +23,6 @@ pub enum Overflow {
     Stop,
     /// Some of its keys, by their hash, are counted together under `__other__`.
     Other,
-}
-
-/// Whether a metric can have this name.
-pub(super) fn is_metric_name(name: &str) -> bool {
-    is_identifier(name, 64)
-}
-
-/// Whether this is a lower case letter, and then lower case letters, digits and `_`, of at most so
-/// many bytes.
-pub(super) fn is_identifier(name: &str, longest: usize) -> bool {
-    let letter = |byte: u8| byte.is_ascii_lowercase();
-    let rest = |byte: u8| letter(byte) || byte.is_ascii_digit() || byte == b'_';
-    name.bytes().next().is_some_and(letter) && name.bytes().all(rest) && name.len() <= longest
 }
 
 /// `[metrics.NAME]`.

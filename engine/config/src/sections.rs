@@ -60,12 +60,15 @@ impl Sections {
         })
     }
 
-    /// Reads the same file once more.
+    /// Reads the same file once more; one that is missing is as it was.
     ///
     /// # Errors
     /// [`ConfigError`] with every fault that could be found.
     pub fn again(&self) -> Result<Sections, ConfigError> {
-        Sections::read(self.file.clone())
+        match read_file(&self.file, false).map_err(ConfigError::of)? {
+            Some(text) => Sections::of(self.file.clone(), &text),
+            None => Ok(self.clone()),
+        }
     }
 
     fn read(file: PathBuf) -> Result<Sections, ConfigError> {

@@ -6,7 +6,8 @@ use super::format::{Fields, Number, Value};
 use super::id::{self, Id};
 use super::kinds::Kinds;
 use super::reason::{Field, Reason};
-use super::rules::{Rules, is_event_type};
+use super::rules::Rules;
+use tally_config::is_event_type;
 use tally_event::OTHER;
 use tally_event::time::{EVENT_TIMES, Minute};
 
@@ -98,7 +99,7 @@ fn event_type(value: Value<'_>, rules: &Rules, types: &mut Types<'_>) -> Result<
 pub(super) fn resolve<'a>(text: &'a [u8], rules: &'a Rules) -> Result<&'a str, Reason> {
     let text = std::str::from_utf8(text).map_err(|_| Reason::EventTypeInvalid)?;
     let name = rules.aliases.get(text).map_or(text, String::as_str);
-    if !is_event_type(name.as_bytes()) {
+    if !is_event_type(name) {
         return Err(Reason::EventTypeInvalid);
     }
     Ok(if rules.types.is_empty() || rules.types.contains(name) { name } else { OTHER })

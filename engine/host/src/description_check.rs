@@ -6,8 +6,8 @@
 use super::schema_faults::against;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tally_config::pointer;
 use tally_config::secret::quoted;
+use tally_config::{is_event_type, is_identifier, is_metric_name, pointer};
 use tally_plugin::description::{
     AboutText, Cell, Description, From, Key, Merge, Pane, Property, PropertyType, Table,
 };
@@ -22,6 +22,9 @@ pub(super) const LARGEST_TEXT: usize = 256 << 10;
 /// cell.
 const MOST: usize = 64;
 
+/// Longest name of a table, a cell, a property and a computed column, bytes.
+const LONGEST_NAME: usize = 64;
+
 /// Key columns of a table: reads are made for so many.
 const MOST_KEYS: usize = 3;
 
@@ -34,7 +37,7 @@ const TIME_PARAMS: [&str; 5] = ["window", "from", "to", "bucket", "event_types"]
 /// What is wrong with what a file says of itself.
 pub(super) fn about(about: &AboutText) -> Vec<String> {
     let mut faults = Vec::new();
-    if !is_name(&about.name, 64) {
+    if !is_metric_name(&about.name) {
         faults.push(format!(
             "its name {:?} is not of the form [a-z][a-z0-9_]*, 1 to 64 characters",
             about.name
@@ -87,7 +90,7 @@ pub(super) fn description(description: &Description) -> Vec<String> {
 
 fn table(table: &Table) -> Vec<String> {
     let mut faults = Vec::new();
-    if !is_name(&table.name, 64) {
+    if !is_identifier(&table.name, LONGEST_NAME) {
         faults.push("its name is not of the form [a-z][a-z0-9_]*, 1 to 64 characters".into());
     }
     if table.key.len() > MOST_KEYS {
@@ -99,7 +102,7 @@ fn table(table: &Table) -> Vec<String> {
     if table.group > table.key.len() {
         faults.push(format!("its group has {} columns, its key {}", table.group, table.key.len()));
     }
-    for name in table.only.iter().filter(|name| !is_name(name, 32) && *name != "__other__") {
+    for name in table.only.iter().filter(|name| !is_event_type(name) && *name != "__other__") {
         faults.push(format!("{name:?} cannot be an event type"));
     }
     if table.cells.is_empty() || table.cells.len() > MOST {
@@ -107,7 +110,7 @@ fn table(table: &Table) -> Vec<String> {
     }
     let mut names = BTreeSet::new();
     for cell in &table.cells {
-        if !is_name(&cell.name, 64) {
+        if !is_identifier(&cell.name, LONGEST_NAME) {
             faults
                 .push(format!("the cell name {:?} is not of the form [a-z][a-z0-9_]*", cell.name));
         }
@@ -128,7 +131,7 @@ fn properties(description: &Description) -> Vec<String> {
     }
     let mut names = BTreeSet::new();
     for name in properties.iter().map(|property| &property.name).chain(computed) {
-        if !is_name(name, 64) {
+        if !is_identifier(name, LONGEST_NAME) {
             faults.push(format!(
                 "the name {name:?} of a property or column is not of the form [a-z][a-z0-9_]*"
             ));
@@ -358,14 +361,6 @@ fn schemas(description: &Description) -> Vec<String> {
         }
     }
     faults
-}
-
-fn is_name(name: &str, longest: usize) -> bool {
-    name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.len() <= longest
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 #[cfg(test)]

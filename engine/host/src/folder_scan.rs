@@ -9,6 +9,7 @@
 //! A folder may be full of other things: so many files are looked at, so many bytes are read in one
 //! scan, so many refusals are listed; what was good stays among them, and what is left out is said.
 
+use super::call_observer::{CallObserver, ObservedCall};
 use super::checksums;
 use super::load::{Plugin, candidate, load};
 use super::plugin_file::{self, Stamp};
@@ -38,6 +39,7 @@ pub(super) struct FolderScan {
     /// Every content that was loaded, for as long as the process lives.
     loaded: Vec<Arc<Plugin>>,
     copied: u64,
+    observer: Option<Arc<dyn CallObserver>>,
 }
 
 /// What is known of a file.
@@ -62,7 +64,18 @@ impl FolderScan {
             }
         }
         let (seen, loaded) = (BTreeMap::new(), Vec::new());
-        FolderScan { dirs: all, private: private.to_owned(), checksums, seen, loaded, copied: 0 }
+        let private = private.to_owned();
+        FolderScan { dirs: all, private, checksums, seen, loaded, copied: 0, observer: None }
+    }
+
+    /// Has somebody told of calls of plugins from now on.
+    pub(super) fn observe(&mut self, observer: Arc<dyn CallObserver>) {
+        self.observer = Some(observer);
+    }
+
+    /// Tells that code of this plugin is called, until the call is dropped.
+    pub(super) fn call(&self, plugin: &str) -> ObservedCall {
+        ObservedCall::begin(self.observer.as_ref(), plugin)
     }
 
     /// The plugins that lie in the folders, the first of each name; and what was refused.
@@ -158,7 +171,7 @@ impl FolderScan {
         rejected: &mut Vec<RejectedFile>,
     ) {
         let Some(seen) = self.seen.get(file) else { return };
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file_name(file);
         let mut refuse = |reason: &dyn std::fmt::Display| {
             rejected.push(RejectedFile::file(file.to_owned(), format!("{} {reason}", tame(&name))));
         };
@@ -200,7 +213,10 @@ impl FolderScan {
             let what = "has another content than its name says";
             return Err(LoadError::new(LoadErrorKind::Damaged, what, "remove it"));
         }
-        let plugin = Arc::new(load(&copy, &candidate, &handshake, &self.private)?);
+        let plugin = {
+            let _call = self.call(&file_name(&copy));
+            Arc::new(load(&copy, &candidate, &handshake, &self.private)?)
+        };
         self.loaded.push(plugin.clone());
         Ok((copy, plugin))
     }
@@ -260,6 +276,7 @@ impl FolderScan {
                 tracing::warn!(file = %file.display(), "this plugin file {warning}");
             }
             let Some(known) = known else {
+                let _call = ObservedCall::begin(self.observer.as_ref(), &file_name(file));
                 return load(file, &candidate, &handshake, &self.private).map(Arc::new);
             };
             // Its copy may have been removed since: a start may have to load it without this file.
@@ -284,4 +301,9 @@ impl FolderScan {
         }
         seen.stamp = stamp;
     }
+}
+
+/// Without its folder.
+fn file_name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

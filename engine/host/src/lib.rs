@@ -5,6 +5,7 @@
 //! nothing. A loaded file stays loaded. This crate knows no state, no pipeline and no clock;
 //! callers that read tables for a metric hand over a [`Read`].
 
+mod call_observer;
 mod checksums;
 mod code;
 mod description_check;
@@ -13,6 +14,7 @@ mod folder_scan;
 #[cfg(any(test, feature = "test-plugin"))]
 #[path = "tests/function_metric.rs"]
 mod function_metric;
+mod labels;
 pub mod last_words;
 mod library;
 mod load;
@@ -23,10 +25,12 @@ mod private_copies;
 mod refusal;
 mod registry;
 mod schema_faults;
+mod section_times;
 mod standalone;
 #[cfg(any(test, feature = "test-plugin"))]
 mod test_plugin;
 
+pub use call_observer::CallObserver;
 #[cfg(any(test, feature = "test-plugin"))]
 #[doc(hidden)]
 pub use function_metric::{ReadTable, function_metric};

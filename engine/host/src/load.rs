@@ -4,6 +4,7 @@
 use super::code::PluginCode;
 use super::description_check as check;
 use super::elf;
+use super::labels::Labels;
 use super::library::Library;
 use super::plugin_file::{self, Candidate};
 use super::refusal::{LoadError, LoadErrorKind};
@@ -17,6 +18,8 @@ pub(super) struct Plugin {
     pub(super) about: AboutText,
     pub(super) code: Box<dyn PluginCode>,
     pub(super) sha256: String,
+    /// Of its metrics.
+    pub(super) labels: Labels,
 }
 
 /// A trusted, whole shared object with our handshake.
@@ -59,7 +62,7 @@ pub(super) fn load(
         rustc = handshake.rustc,
         "plugin loaded"
     );
-    Ok(Plugin { about, code, sha256: candidate.sha256.clone() })
+    Ok(Plugin { about, code, sha256: candidate.sha256.clone(), labels: Labels::default() })
 }
 
 /// The code in a private copy. Every kind of plugin file becomes code here.

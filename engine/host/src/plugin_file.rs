@@ -7,10 +7,11 @@
 use super::elf;
 use super::refusal::{LoadError, LoadErrorKind};
 use sha2::{Digest, Sha256};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use tally_system::file_draft::FileDraft;
 use tally_system::files::{self, ReadError};
 
 /// Larger files are refused. A stripped plugin is about half a MiB, one with debug information some
@@ -210,25 +211,10 @@ pub(super) fn keep(private: &Path, candidate: &Candidate) -> Result<PathBuf, Loa
     }
     let unfinished =
         private_folder.join(format!("{}.{}.tmp", candidate.sha256, std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(&candidate.bytes)?;
-        file.set_permissions(fs::Permissions::from_mode(0o500))?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&unfinished, &copy)?;
-        File::open(&private_folder)?.sync_all()
-    };
-    write().map_err(|fault| {
-        // Best effort: the unfinished copy has a name that is never loaded.
-        let _ = fs::remove_file(&unfinished);
-        failed(fault)
-    })?;
+    // A name that is never loaded.
+    let draft = FileDraft::write(unfinished, &candidate.bytes, 0o500);
+    draft.and_then(|draft| draft.place(&copy)).map_err(failed)?;
+    File::open(&private_folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(copy)
 }
 

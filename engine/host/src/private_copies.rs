@@ -66,7 +66,7 @@ mod tests {
             format!("{old}.so"),
             format!("{broken}.7.tmp"),
             "answering.json".into(),
-            "answering.tmp".into(),
+            "answering.json.new".into(),
             "own.so".into(),
         ];
         for name in &names {

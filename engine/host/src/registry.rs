@@ -3,20 +3,22 @@
 //! Every refusal is one sentence: which file or section, why, what to do. A refusal never stops the
 //! others.
 
+use super::call_observer::CallObserver;
 use super::code::Label;
 use super::description_check as check;
 use super::folder_scan::FolderScan;
+use super::labels;
 use super::load::{Plugin, readable};
-use super::metric::{History, Metric};
+use super::metric::Metric;
 use super::plugin_set::PluginSet;
 use super::refusal::{KeyFault, RejectedFile, Unfit};
 use super::schema_faults;
+use super::section_times::{read_spans, retain};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tally_config::{MetricConfig, PluginsConfig, document_key, duration};
+use tally_config::{MetricConfig, PluginsConfig, document_key};
 use tally_event::EventBatch;
 use tally_plugin::description::Description;
 use tally_schema::Schema;
@@ -66,6 +68,14 @@ pub struct JudgedSection {
     made: Made,
 }
 
+impl JudgedSection {
+    /// The metric that it makes.
+    #[must_use]
+    pub fn metric(&self) -> Option<Arc<Metric>> {
+        self.made.metric.clone()
+    }
+}
+
 impl Registry {
     /// Nothing is read yet. `private`: where copies are kept that are loaded. Of the configuration
     /// counts which of the other folders' plugins are served without a section, and whether what
@@ -86,6 +96,13 @@ impl Registry {
     #[must_use]
     pub fn without(self, disabled: Vec<String>) -> Registry {
         Registry { disabled, ..self }
+    }
+
+    /// Has somebody told of the calls by which scans load plugins and make metrics.
+    #[must_use]
+    pub fn observed(mut self, observer: Arc<dyn CallObserver>) -> Registry {
+        self.files.observe(observer);
+        self
     }
 
     /// Scans the folders, and makes the metrics of these sections. What cannot be made leaves what
@@ -114,8 +131,7 @@ impl Registry {
             }
         }
         let own = |file: &Path, name: &String| {
-            let unasked = self.files.is_configured(file) || self.shipped.contains(name);
-            unasked && !sections.contains_key(name) && !disabled.contains(name)
+            self.serves_unasked(file, name) && !sections.contains_key(name)
         };
         let unasked: Vec<_> =
             plugins.iter().filter(|(file, plugin)| own(file, &plugin.about.name)).collect();
@@ -152,6 +168,24 @@ impl Registry {
         self.disabled.iter().any(|disabled| disabled == name)
     }
 
+    /// Whether the plugin of this name serves its own metric without a section.
+    fn serves_unasked(&self, file: &Path, name: &str) -> bool {
+        let is_shipped = self.shipped.iter().any(|shipped| shipped == name);
+        (self.files.is_configured(file) || is_shipped) && !self.is_disabled(name)
+    }
+
+    /// The metric that a scan would find of this name if no section had it, by the plugins of the
+    /// last one.
+    #[must_use]
+    pub fn without_section(&self, name: &str) -> Option<Arc<Metric>> {
+        let (file, plugin) = self.plugins.iter().find(|(_, plugin)| plugin.about.name == name)?;
+        if !self.serves_unasked(file, name) {
+            return None;
+        }
+        let made = metric(name, file, plugin, &MetricConfig::default());
+        made.ok().map(Arc::new).or_else(|| self.made.get(name)?.metric.clone())
+    }
+
     /// Judges a section as a scan would, by the plugins of the last one.
     ///
     /// # Errors
@@ -168,6 +202,14 @@ impl Registry {
             let reason = unknown_plugin(name, wanted, &self.plugins);
             return Err(vec![KeyFault { key: key.to_owned(), reason }]);
         };
+        if !plugin.labels.has_room(name) {
+            let reason = format!(
+                "the plugin {wanted} was given {} names since the engine started, each of which is \
+                 kept: take one that was used before, or restart the engine",
+                labels::MOST
+            );
+            return Err(vec![KeyFault { key: String::new(), reason }]);
+        }
         let metric = metric(name, file, plugin, section).map_err(Unfit::into_faults)?;
         let made = Made {
             sha256: plugin.sha256.clone(),
@@ -194,6 +236,7 @@ impl Registry {
         section: &MetricConfig,
     ) -> Result<Arc<Metric>, String> {
         let (copy, plugin) = self.files.revive(sha256)?;
+        let _call = self.files.call(&plugin.about.name);
         metric(name, &copy, &plugin, section).map(Arc::new).map_err(|unfit| unfit.reason)
     }
 
@@ -236,6 +279,7 @@ impl Registry {
             Some(before) if before.sha256 == plugin.sha256 && before.section == *section => before,
             before => {
                 let (sha256, section) = (plugin.sha256.clone(), section.clone());
+                let _call = self.files.call(&plugin.about.name);
                 match metric(name, file, plugin, &section) {
                     Ok(metric) => {
                         Made { sha256, section, metric: Some(Arc::new(metric)), refused: None }
@@ -275,13 +319,7 @@ pub(super) fn metric(
     let config = config_as_json(section).map_err(|fault| {
         making.one("its configuration is not representable as JSON", fault.to_string(), IN_CONFIG)
     })?;
-    // Leaked once for each metric that is loaded: log lines of the plugin carry it as long as the
-    // process lives.
-    let label = || -> Label {
-        let name: &'static str = Box::leak(name.to_string().into_boxed_str());
-        Box::leak(Box::new(name))
-    };
-    making.metric(config, label)
+    making.metric(config, || plugin.labels.of(name))
 }
 
 /// A metric that is to be made.
@@ -374,45 +412,6 @@ fn config_fault((path, reason): (Vec<String>, String)) -> KeyFault {
 
 fn config_as_json(section: &MetricConfig) -> Result<Value, serde_json::Error> {
     if section.config.is_empty() { Ok(json!({})) } else { serde_json::to_value(&section.config) }
-}
-
-/// Applies the configured retention; what is wrong with it.
-fn retain(description: &mut Description, retention: &BTreeMap<String, String>) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (pane, keep) in retention {
-        let keep_ms = match duration::retention_ms(keep) {
-            Ok(kept) => kept,
-            Err(fault) => {
-                faults.push(format!("retention.{pane} {fault}"));
-                continue;
-            }
-        };
-        let tiers = description.tables.iter_mut().flat_map(|table| &mut table.tiers);
-        let mut tiers = tiers.filter(|tier| check::pane_name(tier.pane) == pane).peekable();
-        if tiers.peek().is_none() {
-            faults.push(format!("no table has a tier {pane:?}"));
-        }
-        tiers.for_each(|tier| tier.keep_ms = keep_ms);
-    }
-    faults.extend(description.tables.iter().flat_map(check::tiers));
-    faults
-}
-
-/// Reads which history a section asks for, and how long it keeps what was replaced; adds what is
-/// wrong with them.
-fn read_spans(section: &MetricConfig, faults: &mut Vec<String>) -> (History, Duration) {
-    let history = match section.history.as_str() {
-        "none" => Ok(History::None),
-        text => {
-            duration::parse_retention(text).map(|kept| kept.map_or(History::All, History::Last))
-        }
-    };
-    let history =
-        history.map_err(|fault| faults.push(format!("history {fault}, or \"none\""))).ok();
-    let keep_old = duration::parse(&section.keep_old)
-        .map_err(|fault| faults.push(format!("keep_old {fault}")))
-        .ok();
-    (history.unwrap_or(History::All), keep_old.unwrap_or_default())
 }
 
 /// Names of plugins that are like this one, the nearest first.

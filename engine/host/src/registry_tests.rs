@@ -76,6 +76,7 @@ fn a_section_is_judged_without_a_scan() {
         assert!(faults[0].reason.contains("put its file into the plugin folder"), "{faults:?}");
     }
     assert!(registry.is_disabled("off") && !registry.is_disabled("top"));
+    assert!(registry.without_section("top").is_none());
 }
 
 #[test]

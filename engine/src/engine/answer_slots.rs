@@ -59,7 +59,7 @@ impl AnswerSlots {
                 return Err(EvaluateError::Overloaded(format!(
                     "{stuck} of {MOST} answers of metric {metric} have not returned from its \
                      plugin by their deadline (tally_answers_stuck), and no more run at once; if \
-                     this lasts, restart with --disable {metric}"
+                     this lasts, restart with `tally run --disable {metric}`"
                 )));
             }
             if self.ended.wait_until(&mut under_way, deadline).timed_out() {
@@ -83,19 +83,21 @@ impl AnswerSlots {
     ) -> Result<Option<AnswerSlot<'a>>, EvaluateError> {
         let mut under_way = self.under_way.lock();
         let of_metric = under_way.get(metric).map_or(&[][..], Vec::as_slice);
-        let stuck = late(of_metric, HUNG);
-        if stuck > 0 {
-            return Err(EvaluateError::Overloaded(format!(
-                "{stuck} answers of metric {metric} have not returned from its plugin by their \
-                 deadline (tally_answers_stuck), and what is watched of it waits for them; if this \
-                 lasts, restart with --disable {metric}"
-            )));
-        }
+        none_hangs(metric, of_metric)?;
         if of_metric.len() >= MOST {
             return Ok(None);
         }
         under_way.entry(metric.to_owned()).or_default().push(deadline);
         Ok(Some(AnswerSlot { of: self, metric, deadline }))
+    }
+
+    /// Refuses a metric of which an answer hangs, for who must not be kept by another one.
+    ///
+    /// # Errors
+    /// [`EvaluateError::Overloaded`]: one of that metric hangs, and so may this one.
+    pub(super) fn none_hangs(&self, metric: &str) -> Result<(), EvaluateError> {
+        let under_way = self.under_way.lock();
+        under_way.get(metric).map_or(Ok(()), |of_metric| none_hangs(metric, of_metric))
     }
 
     /// How many answers of each metric have not returned by their deadline; only metrics that have
@@ -113,6 +115,17 @@ impl AnswerSlots {
         let under_way = self.under_way.lock();
         let of_each = under_way.iter().map(|(metric, of_metric)| (metric, late(of_metric, by)));
         of_each.filter(|(_, late)| *late > 0).map(|(metric, late)| (metric.clone(), late)).collect()
+    }
+}
+
+fn none_hangs(metric: &str, of_metric: &[Instant]) -> Result<(), EvaluateError> {
+    match late(of_metric, HUNG) {
+        0 => Ok(()),
+        stuck => Err(EvaluateError::Overloaded(format!(
+            "{stuck} answers of metric {metric} have not returned from its plugin by their deadline \
+             (tally_answers_stuck), and what is watched or compared of it waits for them; if this \
+             lasts, restart with `tally run --disable {metric}`"
+        ))),
     }
 }
 
@@ -176,6 +189,7 @@ mod tests {
         let hung = answering.begin("busy", past).expect("there is room");
         let Err(EvaluateError::Overloaded(what)) = begins() else { panic!("it is let in") };
         assert!(what.contains("1 answers of metric busy"), "{what}");
+        assert!(answering.none_hangs("busy").is_err() && answering.none_hangs("quick").is_ok());
         drop(hung);
         assert!(matches!(begins(), Ok(true)) && answering.stuck().is_empty());
     }

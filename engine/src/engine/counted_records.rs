@@ -1,4 +1,5 @@
-//! Which records the metrics have counted from the log, of those that the log no longer holds.
+//! Which records the metrics have counted from the log, of those that the log no longer holds, and
+//! of those whose letters a lane need not write.
 //!
 //! It is not known of a record that a metric began before and has not come to: the metric may have
 //! read it ahead, so it counts or is recorded as gone once the metric has passed its place. The same
@@ -6,12 +7,13 @@
 //! stored of it is loaded or its history is counted. Only metrics that read events as configured now
 //! are asked. Nothing is read from the log here.
 
-use super::catalog::{ServedRevision, Stage};
+use super::catalog::{MetricCatalog, ServedRevision, Stage};
 use super::{Engine, StateUnavailable};
 use crate::event::Position;
-use crate::pipeline::{Coverage, MetricProgress, Target};
+use crate::pipeline::{Coverage, JudgedRanges, MetricProgress, Target, View};
 use crate::progress::{Progress, Span};
-use crate::store::{StoreError, StoredRevision};
+use crate::store::{Store, StoreError, StoredRevision};
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,34 +90,63 @@ impl CountedRecords {
 impl Engine {
     /// What the metrics have counted by now.
     pub(super) fn counted_records(&self) -> Result<CountedRecords, StateUnavailable> {
-        let served: Vec<Arc<ServedRevision>> = {
-            let catalog = self.catalog.read();
-            catalog.all().filter(|served| served.reads.is_none()).cloned().collect()
-        };
-        let counted = served.iter().map(|served| self.counted_metric(served));
-        Ok(CountedRecords(counted.collect::<Result<_, _>>()?))
+        let served = reading_as_configured(&self.catalog);
+        let counted =
+            served.iter().map(|served| counted_by(served, &self.view, &*self.state_store));
+        Ok(CountedRecords(counted.collect::<Result<_, StoreError>>()?))
     }
+}
 
-    fn counted_metric(&self, served: &ServedRevision) -> Result<CountedMetric, StateUnavailable> {
-        // Without a lane it reads nothing: it will begin with what the log holds then.
-        let has_lane = !matches!(&*served.stage.read(), Stage::Waiting(_) | Stage::Stopped { .. });
-        // Asked before the store is: of one that is not behind, all that it counted is stored then.
-        let is_behind = match &served.follower {
-            None => {
-                let counted = self.view.read();
-                let progress = &counted.metrics[served.id.0];
-                if progress.is_known() {
-                    return Ok(CountedMetric::in_memory(progress));
-                }
-                has_lane
-            }
-            // Other engines may count it, whether this one does or not.
-            Some(follower) => follower.read().target != Target::Reached,
-        };
-        match self.state_store.stored(&served.revision)? {
-            Some(stored) => Ok(CountedMetric::stored(&stored, is_behind)?),
-            None => Ok(CountedMetric { is_behind, ..CountedMetric::default() }),
+/// What was judged as events are read now, because a metric has counted it. What is not known of a
+/// metric because its state cannot be read is judged again: letters that are kept are not written
+/// twice.
+pub(super) fn judged_before(
+    catalog: &RwLock<MetricCatalog>,
+    view: &View,
+    store: &dyn Store,
+) -> JudgedRanges {
+    let mut judged = JudgedRanges::default();
+    for served in reading_as_configured(catalog) {
+        match counted_by(&served, view, store) {
+            Ok(counted) => judged.add(&counted.coverages, &counted.position),
+            Err(fault) => tracing::debug!(
+                metric = served.revision.metric,
+                "it is not known what it has counted: {fault}"
+            ),
         }
+    }
+    judged
+}
+
+/// The metrics that read events as configured now.
+fn reading_as_configured(catalog: &RwLock<MetricCatalog>) -> Vec<Arc<ServedRevision>> {
+    catalog.read().all().filter(|served| served.reads.is_none()).cloned().collect()
+}
+
+/// What a metric has counted.
+fn counted_by(
+    served: &ServedRevision,
+    view: &View,
+    store: &dyn Store,
+) -> Result<CountedMetric, StoreError> {
+    // Without a lane it reads nothing: it will begin with what the log holds then.
+    let has_lane = !matches!(&*served.stage.read(), Stage::Waiting(_) | Stage::Stopped { .. });
+    // Asked before the store is: of one that is not behind, all that it counted is stored then.
+    let is_behind = match &served.follower {
+        None => {
+            let counted = view.read();
+            let progress = &counted.metrics[served.id.0];
+            if progress.is_known() {
+                return Ok(CountedMetric::in_memory(progress));
+            }
+            has_lane
+        }
+        // Other engines may count it, whether this one does or not.
+        Some(follower) => follower.read().target != Target::Reached,
+    };
+    match store.stored(&served.revision)? {
+        Some(stored) => CountedMetric::stored(&stored, is_behind),
+        None => Ok(CountedMetric { is_behind, ..CountedMetric::default() }),
     }
 }
 

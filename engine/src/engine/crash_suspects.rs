@@ -5,9 +5,10 @@
 //! it, an exit from within, or a call that hung. Without a cause (a `kill -9`, no memory, a power
 //! cut) no plugin is blamed: the next process gives the plugin the range in which the process ended
 //! event by event, and blames it only if the process ends at the same single event again. A blamed
-//! plugin is stopped until the content of its file changes; everything else counts. Judges only;
-//! loads and stops nothing.
+//! plugin is stopped until the content of its file changes; everything else counts. One that was
+//! only loaded or tried is named in the log. Judges only; loads and stops nothing.
 
+use crate::file_draft;
 use crate::files::{self, ReadError};
 use crate::host;
 use crate::pipeline::{EndCause, MarkedCall, UnreturnedCall};
@@ -15,7 +16,7 @@ use crate::progress::Quarantine;
 use crate::store::RevisionId;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Suspicions that are kept; older ones are dropped.
 const MOST: usize = 64;
@@ -72,6 +73,9 @@ impl CrashSuspects {
             }
         };
         let mut crash_suspects = CrashSuspects { known };
+        let (found, tried): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|unreturned| unreturned.called.has_events());
+        tried.iter().for_each(name_tried);
         if found.is_empty() {
             return crash_suspects;
         }
@@ -136,11 +140,8 @@ impl CrashSuspects {
         });
     }
 
-    /// Writes a new file and moves it into place, so that the file is never incomplete.
     fn write(&self, file: &Path) -> std::io::Result<()> {
-        let beside: PathBuf = file.with_extension("new");
-        std::fs::write(&beside, serde_json::to_vec_pretty(&self.known)?)?;
-        std::fs::rename(beside, file)
+        file_draft::replace(file, &serde_json::to_vec_pretty(&self.known)?)
     }
 
     fn of<'a>(&'a self, revision: &RevisionId, code: &str) -> impl Iterator<Item = &'a Suspicion> {
@@ -166,6 +167,28 @@ impl CrashSuspects {
         let only_suspected = self.of(revision, code).filter(|known| known.blamed.is_none());
         only_suspected.map(|known| (known.partition, known.from..known.to)).collect()
     }
+}
+
+/// Names a plugin that was being loaded or tried when the process ended. What it serves is not
+/// stopped: it was counting.
+fn name_tried(UnreturnedCall { called, cause }: &UnreturnedCall) {
+    let plugin = &called.revision.metric;
+    let how = match cause {
+        Some(EndCause::Signal(signal)) => format!("ended the process with signal {signal}"),
+        Some(EndCause::Exit) => "ended the process by an exit from within".to_owned(),
+        Some(EndCause::Hung) => "did not return until the process was ended".to_owned(),
+        None => {
+            return tracing::warn!(
+                plugin,
+                "the process ended while this plugin was loaded or tried; nothing says that it is \
+                 to blame"
+            );
+        }
+    };
+    tracing::error!(
+        plugin,
+        "this plugin {how}, while it was loaded or tried: correct it, or take its file away"
+    );
 }
 
 #[cfg(test)]

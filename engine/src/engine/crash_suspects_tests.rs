@@ -102,3 +102,14 @@ fn what_cannot_be_read_is_no_reason_to_fail_and_what_is_remembered_is_bounded() 
     let known = starts.after([]).known;
     assert_eq!((known.len(), known[MOST - 1].partition), (MOST, 99));
 }
+
+#[test]
+fn a_plugin_that_was_only_tried_is_not_stopped() {
+    let starts = Starts::new();
+    for cause in [None, Some(EndCause::Signal(6)), Some(EndCause::Hung)] {
+        let called = MarkedCall::of_trial("orders");
+        let suspects = starts.after([UnreturnedCall { called, cause }]);
+        assert!(suspects.known.is_empty());
+    }
+    assert!(!starts.folder.path().join("suspected.json").exists());
+}

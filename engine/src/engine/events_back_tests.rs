@@ -2,39 +2,26 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
-use crate::config::{Config, EventsConfig};
-use crate::database::Database;
-use crate::log;
+use crate::config::EventsConfig;
+use crate::engine::testing::LogRig;
+use crate::pipeline::testing::payload_with;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use tally_plugin::read::Id;
 
 const NOW: i64 = 1_800_000_000_000;
 
 struct Rig {
-    log: Arc<dyn Log>,
+    embedded: LogRig,
     decoder: Decoder,
-    _folder: tempfile::TempDir,
 }
 
 fn rig(partitions: u32) -> Rig {
-    let folder = tempfile::tempdir().unwrap();
-    let database = Database::open(folder.path()).unwrap();
-    let mut config = Config::default();
-    config.log.partitions = partitions;
     let decoder = Decoder::new(&EventsConfig::default()).unwrap();
-    Rig { log: log::open(&config, &database).unwrap(), decoder, _folder: folder }
+    Rig { embedded: LogRig::new(partitions), decoder }
 }
 
 impl Rig {
-    /// Appends a record of a user; its place.
-    fn append(&self, user: u64, payload: &str, now: i64) -> (u32, u64) {
-        let outcome =
-            self.log.append(&[(user.to_string().as_bytes(), payload.as_bytes())], now).unwrap();
-        outcome.position.0.into_iter().next().unwrap()
-    }
-
     /// Pages until there are no more.
     fn pages(&self, request: &PageRequest, records: u64) -> Vec<PastEvent> {
         self.pages_in(request, (records, Duration::from_secs(60), STEP_BYTES))
@@ -49,7 +36,7 @@ impl Rig {
         let (mut all, mut request) = (Vec::new(), request.clone());
         for _ in 0..1_000 {
             let left = PageBudget { records, until: Instant::now() + time, step_bytes };
-            let page = page(&*self.log, &self.decoder, &request, left).unwrap();
+            let page = page(&*self.embedded.log, &self.decoder, &request, left).unwrap();
             assert!(page.events.len() <= request.limit);
             all.extend(page.events);
             match page.next {
@@ -59,10 +46,6 @@ impl Rig {
         }
         panic!("the pages do not end");
     }
-}
-
-fn event(user: u64, more: &str) -> String {
-    format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"{more}}}")
 }
 
 proptest! {
@@ -79,8 +62,8 @@ proptest! {
         let (mut now, mut expected) = (NOW, Vec::new());
         for (n, (user, later, good)) in records.into_iter().enumerate() {
             now += later;
-            let text = if good { event(user, &format!(",\"n\":{n}")) } else { "{".into() };
-            let (partition, next) = rig.append(user, &text, now);
+            let text = if good { payload_with(user, &format!(",\"n\":{n}")) } else { "{".into() };
+            let (partition, next) = rig.embedded.append(user, &text, now);
             if good && (!some || user == 2) {
                 expected.push((now, Reverse(partition), next));
             }
@@ -102,7 +85,8 @@ fn pages_without_time_or_of_large_records_come_to_an_end_and_leave_out_nothing()
     let mut expected: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     let padding = "x".repeat(20_000);
     for n in 0..200 {
-        let (partition, next) = rig.append(n % 7, &event(n, &format!(",\"x\":\"{padding}\"")), NOW);
+        let (partition, next) =
+            rig.embedded.append(n % 7, &payload_with(n, &format!(",\"x\":\"{padding}\"")), NOW);
         expected.entry(partition).or_default().insert(0, next);
     }
     let request = PageRequest { before: None, limit: 50, ..PageRequest::default() };
@@ -120,7 +104,7 @@ fn pages_without_time_or_of_large_records_come_to_an_end_and_leave_out_nothing()
 fn before_a_position_is_what_stands_before_it() {
     let rig = rig(1);
     for n in 0..9 {
-        rig.append(1, &event(1, &format!(",\"n\":{n}")), NOW);
+        rig.embedded.append(1, &payload_with(1, &format!(",\"n\":{n}")), NOW);
     }
     for (before, count) in [("0:0", 0), ("0:4", 4), ("0:99", 9), ("", 9)] {
         let before = Some(before.parse().unwrap());
@@ -134,13 +118,20 @@ fn before_a_position_is_what_stands_before_it() {
 fn a_record_has_the_verdict_that_counting_has_for_it() {
     let rig = rig(1);
     let id = ",\"event_id\":\"e\"";
-    let texts = [event(1, id), "{".into(), event(2, id), event(3, ""), event(4, id), event(4, id)];
+    let texts = [
+        payload_with(1, id),
+        "{".into(),
+        payload_with(2, id),
+        payload_with(3, ""),
+        payload_with(4, id),
+        payload_with(4, id),
+    ];
     for (n, text) in texts.iter().enumerate() {
-        let placed = rig.append(1, text, NOW);
+        let placed = rig.embedded.append(1, text, NOW);
         assert_eq!(placed, (0, n as u64 + 1));
     }
     let verdict = |offset, window| {
-        let found = judged(&*rig.log, &rig.decoder, window, (0, offset)).unwrap();
+        let found = judged(&*rig.embedded.log, &rig.decoder, window, (0, offset)).unwrap();
         let FoundRecord::Judged(found) = found else { panic!("{found:?}") };
         assert_eq!(found.record.payload.as_deref(), Some(texts[offset as usize].as_bytes()));
         found.verdict
@@ -152,8 +143,8 @@ fn a_record_has_the_verdict_that_counting_has_for_it() {
     assert_eq!(verdict(4, 2), RecordVerdict::Duplicate);
     // The window ends one offset before the first of its id.
     assert!(is_event(verdict(4, 1)) && is_event(verdict(4, 0)));
-    let gone = judged(&*rig.log, &rig.decoder, 100, (0, 6)).unwrap();
+    let gone = judged(&*rig.embedded.log, &rig.decoder, 100, (0, 6)).unwrap();
     assert_eq!(gone, FoundRecord::NotHeld { start: 0, end: 6 });
-    let none = judged(&*rig.log, &rig.decoder, 100, (1, 0));
+    let none = judged(&*rig.embedded.log, &rig.decoder, 100, (1, 0));
     assert!(matches!(none, Err(ReadLogError::NoPartition(1))));
 }

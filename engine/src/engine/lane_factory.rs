@@ -13,8 +13,8 @@ use crate::feed::Feed;
 use crate::host;
 use crate::log::{Log, Source};
 use crate::pipeline::{
-    self, CallMarks, FOLLOWED, Follower, Handle, LaneMetric, LaneParts, LaneRole, LaneStatus,
-    MemoryShare, MetricProgress, View,
+    self, CallMarks, FOLLOWED, Follower, Handle, JudgedRanges, LaneMetric, LaneParts, LaneRole,
+    LaneStatus, MemoryShare, MetricProgress, View,
 };
 use crate::progress::{History, RevisionNo, Settings};
 use crate::query::{Answers, Askable, Limits, ParamsSchemaError};
@@ -189,16 +189,18 @@ impl LaneFactory {
         metrics: &[Arc<ServedRevision>],
         feed: Option<Arc<Feed>>,
     ) -> Result<Handle, StartError> {
-        self.start(source, metrics, feed, LaneRole::Main, self.status.clone(), &self.events)
+        let judging = (&self.events, JudgedRanges::default());
+        self.start(source, metrics, feed, LaneRole::Main, self.status.clone(), judging)
     }
 
     /// Starts a lane that replays history for these metrics, on the partitions that the main lane
-    /// holds.
+    /// holds. It writes no letters of what was `judged` before.
     pub(super) fn backfill(
         &self,
         metrics: &[Arc<ServedRevision>],
+        judged: JudgedRanges,
     ) -> Result<(Handle, Arc<LaneStatus>), StartError> {
-        self.second(metrics, LaneRole::Backfill, &self.events)
+        self.second(metrics, LaneRole::Backfill, (&self.events, judged))
     }
 
     /// Starts a lane for a metric that reads events by an earlier `[events]`: it follows the log
@@ -211,7 +213,7 @@ impl LaneFactory {
         self.second(
             std::slice::from_ref(metric),
             LaneRole::Beside,
-            events.as_deref().unwrap_or(&self.events),
+            (events.as_deref().unwrap_or(&self.events), JudgedRanges::default()),
         )
     }
 
@@ -219,13 +221,13 @@ impl LaneFactory {
         &self,
         metrics: &[Arc<ServedRevision>],
         role: LaneRole,
-        events: &EventsConfig,
+        judging: (&EventsConfig, JudgedRanges),
     ) -> Result<(Handle, Arc<LaneStatus>), StartError> {
         let main = self.status.clone();
         let wanted = move || main.read(|status| status.held.clone());
         let source = self.log.replay(Box::new(wanted))?;
         let status = Arc::new(LaneStatus::default());
-        let handle = self.start(source, metrics, None, role, status.clone(), events)?;
+        let handle = self.start(source, metrics, None, role, status.clone(), judging)?;
         Ok((handle, status))
     }
 
@@ -236,7 +238,7 @@ impl LaneFactory {
         feed: Option<Arc<Feed>>,
         role: LaneRole,
         status: Arc<LaneStatus>,
-        events: &EventsConfig,
+        (events, judged): (&EventsConfig, JudgedRanges),
     ) -> Result<Handle, StartError> {
         let checkpoint = if role == LaneRole::Backfill {
             self.checkpoint.max(CHECKPOINT)
@@ -257,6 +259,7 @@ impl LaneFactory {
             settings: Settings { dedupe_window, ..self.settings.clone() },
             decoder: Decoder::new(events)?,
             dead_letters: self.dead_letters.clone(),
+            judged,
             feed,
             checkpoint,
             topic: self.log.name().to_owned(),

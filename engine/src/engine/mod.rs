@@ -40,6 +40,8 @@ mod start;
 mod status;
 mod stored;
 mod system_report;
+#[cfg(test)]
+mod testing;
 mod tried_plugin;
 mod types;
 mod watchdog;
@@ -68,9 +70,12 @@ pub use fields::{ColumnKind, FieldReport, RecordField, ValueKind};
 pub use letter_replay::{LetterReplayCounts, LetterReplayFault};
 pub use listen::{ListenRefused, ReplayTurns};
 pub use live::{LiveAnswer, LivePublisher, LiveQuestion, WatchRequest, live_question};
-pub use orders::{MetricChange, MetricOrder, Order, OrderError};
+pub use orders::{MetricChange, MetricOrder, ORDER_LIMIT, Order, OrderError};
 pub use preview::{Preview, PreviewError, PreviewRequest};
-pub use sections::{PutSection, SectionChange, SectionError, SectionInfo, SectionPlace};
+pub use sections::{
+    ForeseenSection, MetricEffect, PutSection, SectionChange, SectionError, SectionInfo,
+    SectionPlace,
+};
 pub use status::{
     CommitStatus, EngineStatus, MemoryStatus, MemoryUse, MetricStatus, PartitionOwner,
     PartitionStatus,
@@ -301,7 +306,8 @@ impl Engine {
             check("counting", true, counting),
             check("writing", false, self.log.writing()),
         ];
-        checks.extend(self.previews.stuck().map(|(name, stuck)| check(name, false, Err(stuck))));
+        let stuck = self.previews.tried.stuck();
+        checks.extend(stuck.map(|(name, stuck)| check(name, false, Err(stuck))));
         checks.extend(
             self.view.clock().doubt().map(|doubt| check("clock", false, Ok(doubted(&doubt)))),
         );
@@ -387,6 +393,7 @@ impl Engine {
         // Before the lane, so that no metric joins one that is stopping.
         self.manager.lock().end();
         let done = self.lane.stop(limit);
+        self.previews.tried.mark_stuck();
         Totals { processed: done.processed, committed: done.committed, unfinished: done.unfinished }
     }
 }

@@ -2,60 +2,40 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::*;
-use crate::config::Config;
-use crate::database::Database;
-use crate::log;
+use crate::engine::testing::LogRig;
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::time::Duration;
 
 const NOW: i64 = 1_800_000_000_000;
 
-struct Rig {
-    log: Arc<dyn Log>,
-    _folder: tempfile::TempDir,
+/// Appends so many records of a user at once.
+fn append(rig: &LogRig, user: u64, records: usize, now: i64) {
+    rig.append_all(user, &vec!["{}"; records], now);
 }
 
-fn rig(partitions: u32) -> Rig {
-    let folder = tempfile::tempdir().unwrap();
-    let database = Database::open(folder.path()).unwrap();
-    let mut config = Config::default();
-    config.log.partitions = partitions;
-    Rig { log: log::open(&config, &database).unwrap(), _folder: folder }
+fn newest_of(rig: &LogRig, most: u64, now: i64) -> NewestRecords {
+    newest(&*rig.log, most, now, Instant::now() + Duration::from_secs(60)).unwrap()
 }
 
-impl Rig {
-    /// Appends records of a user at a time.
-    fn append(&self, user: u64, records: usize, now: i64) {
-        let user = user.to_string();
-        let records = vec![(user.as_bytes(), &b"{}"[..]); records];
-        self.log.append(&records, now).unwrap();
-    }
-
-    fn newest(&self, most: u64, now: i64) -> NewestRecords {
-        newest(&*self.log, most, now, Instant::now() + Duration::from_secs(60)).unwrap()
-    }
-
-    /// The times of the records before the ranges, and of those in them.
-    fn times(&self, found: &NewestRecords) -> (Vec<i64>, Vec<i64>) {
-        let read = |partition: u32, from: u64, to: u64| {
-            let mut times = Vec::new();
-            if from < to {
-                let mut reader = self.log.range(partition, from, to).unwrap();
-                loop {
-                    let records = reader.batch().unwrap();
-                    if records.is_empty() {
-                        break;
-                    }
-                    times.extend(records.iter().map(|record| record.timestamp_ms));
+/// The times of the records before the ranges, and of those in them.
+fn times(rig: &LogRig, found: &NewestRecords) -> (Vec<i64>, Vec<i64>) {
+    let read = |partition: u32, from: u64, to: u64| {
+        let mut times = Vec::new();
+        if from < to {
+            let mut reader = rig.log.range(partition, from, to).unwrap();
+            loop {
+                let records = reader.batch().unwrap();
+                if records.is_empty() {
+                    break;
                 }
+                times.extend(records.iter().map(|record| record.timestamp_ms));
             }
-            times
-        };
-        let ranges = || found.ranges.iter();
-        let before = ranges().flat_map(|range| read(range.partition, 0, range.from)).collect();
-        (before, ranges().flat_map(|range| read(range.partition, range.from, range.to)).collect())
-    }
+        }
+        times
+    };
+    let ranges = || found.ranges.iter();
+    let before = ranges().flat_map(|range| read(range.partition, 0, range.from)).collect();
+    (before, ranges().flat_map(|range| read(range.partition, range.from, range.to)).collect())
 }
 
 fn offsets(found: &NewestRecords) -> u64 {
@@ -64,35 +44,35 @@ fn offsets(found: &NewestRecords) -> u64 {
 
 #[test]
 fn what_is_less_than_wanted_is_all() {
-    let rig = rig(2);
-    let none = rig.newest(10, NOW);
+    let rig = LogRig::new(2);
+    let none = newest_of(&rig, 10, NOW);
     assert!(none.all && offsets(&none) == 0 && none.ranges.len() == 2, "{none:?}");
-    rig.append(1, 10, NOW);
-    let all = rig.newest(10, NOW);
+    append(&rig, 1, 10, NOW);
+    let all = newest_of(&rig, 10, NOW);
     assert!(all.all && offsets(&all) == 10, "{all:?}");
-    let some = rig.newest(9, NOW);
+    let some = newest_of(&rig, 9, NOW);
     assert!(!some.all && offsets(&some) == 9, "{some:?}");
 }
 
 #[test]
 fn records_of_one_time_are_divided() {
-    let rig = rig(4);
+    let rig = LogRig::new(4);
     for user in 0..16 {
-        rig.append(user, 100, NOW);
+        append(&rig, user, 100, NOW);
     }
     // Also where the clock was set back, and where they are old.
     for now in [NOW - 1_000_000, NOW, NOW + 86_400_000] {
         for most in [1, 3, 500, 1_599] {
-            assert_eq!(offsets(&rig.newest(most, now)), most, "{now}");
+            assert_eq!(offsets(&newest_of(&rig, most, now)), most, "{now}");
         }
     }
 }
 
 #[test]
 fn without_time_there_are_as_many_records_all_the_same() {
-    let rig = rig(3);
+    let rig = LogRig::new(3);
     for user in 0..30 {
-        rig.append(user, 10, NOW);
+        append(&rig, user, 10, NOW);
     }
     let found = newest(&*rig.log, 100, NOW, Instant::now()).unwrap();
     assert_eq!(offsets(&found), 100);
@@ -100,19 +80,19 @@ fn without_time_there_are_as_many_records_all_the_same() {
 
 #[test]
 fn of_few_records_no_partition_is_asked_for_a_time() {
-    let rig = rig(4);
+    let rig = LogRig::new(4);
     for user in 0..16 {
-        rig.append(user, 100, NOW - 1_000_000_000);
+        append(&rig, user, 100, NOW - 1_000_000_000);
     }
-    rig.append(5, 50, NOW);
+    append(&rig, 5, 50, NOW);
     let parts = |found: &NewestRecords| {
         assert!(!found.all, "{found:?}");
         found.ranges.iter().filter(|range| range.from < range.to).count()
     };
     // A look finds that the newest are in one partition.
-    let looked = rig.newest(8, NOW);
+    let looked = newest_of(&rig, 8, NOW);
     assert_eq!((offsets(&looked), parts(&looked)), (8, 1), "{looked:?}");
-    let divided = rig.newest(7, NOW);
+    let divided = newest_of(&rig, 7, NOW);
     assert!(offsets(&divided) == 7 && parts(&divided) > 1, "{divided:?}");
 }
 
@@ -126,14 +106,14 @@ proptest! {
         later in 0..100_000_000_i64,
     ) {
         // One record a second.
-        let rig = rig(3);
+        let rig = LogRig::new(3);
         let seconds = users.len() as i64;
         for (second, user) in (1..).zip(&users) {
-            rig.append(*user, 1, NOW + second * 1_000);
+            append(&rig, *user, 1, NOW + second * 1_000);
         }
-        let found = rig.newest(most, NOW + seconds * 1_000 + later);
+        let found = newest_of(&rig, most, NOW + seconds * 1_000 + later);
         prop_assert_eq!(offsets(&found), most);
-        let (before, of) = rig.times(&found);
+        let (before, of) = times(&rig, &found);
         // With one look a factor further, halved so often; records may come unevenly between.
         let (first, last) = (of.iter().min().unwrap(), before.iter().max());
         let slack = (later + seconds * 1_000) / 8 + 60_000;

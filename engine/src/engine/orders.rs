@@ -9,6 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
+/// How long the engine waits for the outcome of an order. Who has it wait allows a second more:
+/// what is known of the outcome is said here.
+pub const ORDER_LIMIT: Duration = Duration::from_secs(9);
+
 /// How long a metric is watched for commits of other engines: while events come, they commit
 /// several times in this time.
 const WATCHED: Duration = Duration::from_millis(1_500);
@@ -143,6 +147,8 @@ impl Engine {
         let ask = |served: &Arc<ServedRevision>| {
             let examples = examples.iter().flat_map(|description| &description.examples);
             let answer = |example: &tally_plugin::description::Example| {
+                // It would keep the thread and the place of who asks.
+                self.answering.none_hangs(name)?;
                 let question = Question {
                     name: name.to_owned(),
                     params: example.params.clone(),
@@ -174,6 +180,7 @@ impl Engine {
     /// # Errors
     /// [`OrderError`].
     pub fn order(&self, order: Order) -> Result<String, OrderError> {
+        let until = Instant::now() + ORDER_LIMIT;
         if order == Order::AcceptClock {
             let now =
                 jiff::Timestamp::from_millisecond(self.view.clock().accept()).unwrap_or_default();
@@ -186,7 +193,7 @@ impl Engine {
             self.counted_nowhere(metric)?;
         }
         let queue = self.manager.lock().queue()?;
-        queue.order(order)
+        queue.order(order, until)
     }
 
     /// Has configuration and plugin folders checked now, rather than within half a second; returns

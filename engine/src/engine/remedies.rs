@@ -4,7 +4,7 @@
 //! message by message, is docs/operations.md. Nobody decides anything by these words.
 
 /// The lines, each with what to do.
-const REMEDIES: [(&str, &str); 8] = [
+const REMEDIES: [(&str, &str); 9] = [
     (
         "plugins",
         "put plugin files into [plugins] dir, or name those beside the binary in [plugins] \
@@ -37,9 +37,10 @@ const REMEDIES: [(&str, &str); 8] = [
     ("previews", "restart the engine, and correct the plugin or the configuration that was tried"),
     (
         "sections",
-        "restart the engine with --disable and the metric's name, and correct the plugin or the \
-         section",
+        "restart the engine with `tally run --disable NAME`, NAME being the metric's, and correct \
+         the plugin or the section",
     ),
+    ("loading", "take the file out of the plugin folder, and restart the engine"),
 ];
 
 /// What to do about a line of this name.
@@ -53,9 +54,8 @@ mod tests {
 
     #[test]
     fn each_line_that_may_fail_has_a_way_out() {
-        for line in
-            ["plugins", "store", "log", "kafka", "counting", "writing", "previews", "sections"]
-        {
+        let always = ["plugins", "store", "log", "kafka", "counting", "writing"];
+        for line in always.into_iter().chain(["previews", "sections", "loading"]) {
             assert!(remedy(line).is_some_and(|remedy| remedy.len() > 20), "{line}");
         }
         assert_eq!(remedy("unknown"), None);

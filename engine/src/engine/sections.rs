@@ -50,6 +50,34 @@ pub struct PutSection {
     pub section: SectionInfo,
 }
 
+/// What a change of a section would do to its metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricEffect {
+    /// It would be served; it is not yet.
+    Added,
+    /// Another revision would answer, at once or later.
+    Replaced,
+    /// The same revision would go on.
+    Kept,
+    /// It would be retired; what it counted stays stored.
+    Removed,
+    /// It is not served, and would not be.
+    Unserved,
+}
+
+/// What a change of a section would do, while nothing is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForeseenSection {
+    /// What it would do to the metric.
+    pub effect: MetricEffect,
+    /// Whether history would be counted that is not stored.
+    pub counts_history: bool,
+    /// All of it as a sentence, with what would be kept and what would be lost.
+    pub would: String,
+    /// The section as it would be stored; `None`: it would be taken away.
+    pub section: Option<SectionInfo>,
+}
+
 /// Why a section was not changed; nothing was done, unless it says otherwise.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SectionError {
@@ -101,12 +129,23 @@ impl Engine {
     /// # Errors
     /// [`SectionError`].
     pub fn put_section(&self, name: &str, section: Table) -> Result<PutSection, SectionError> {
-        // Before anything waits for it.
-        if let Some(fault) = judge_size(name, &section) {
-            return Err(SectionError::Invalid(vec![fault]));
-        }
+        require_size(name, &section)?;
         let queue = self.manager.lock().queue()?;
         queue.put_section(name.to_owned(), section)
+    }
+
+    /// What [`Engine::put_section`] would do; it judges the same and does nothing. Blocks likewise.
+    ///
+    /// # Errors
+    /// [`SectionError`].
+    pub fn foresee_put_section(
+        &self,
+        name: &str,
+        section: Table,
+    ) -> Result<ForeseenSection, SectionError> {
+        require_size(name, &section)?;
+        let queue = self.manager.lock().queue()?;
+        queue.foresee_put(name.to_owned(), section)
     }
 
     /// Takes a section of the data directory away: its metric is retired, and what it has counted
@@ -117,5 +156,23 @@ impl Engine {
     pub fn delete_section(&self, name: &str) -> Result<String, SectionError> {
         let queue = self.manager.lock().queue()?;
         queue.delete_section(name.to_owned())
+    }
+
+    /// What [`Engine::delete_section`] would do; it judges the same and does nothing. Blocks
+    /// likewise.
+    ///
+    /// # Errors
+    /// [`SectionError`].
+    pub fn foresee_delete_section(&self, name: &str) -> Result<ForeseenSection, SectionError> {
+        let queue = self.manager.lock().queue()?;
+        queue.foresee_delete(name.to_owned())
+    }
+}
+
+/// Refuses a section that is too large, before anything waits for it.
+fn require_size(name: &str, section: &Table) -> Result<(), SectionError> {
+    match judge_size(name, section) {
+        Some(fault) => Err(SectionError::Invalid(vec![fault])),
+        None => Ok(()),
     }
 }

@@ -11,6 +11,7 @@ use super::notices::events_failed;
 use super::preview::Previews;
 use super::status::StatusBasis;
 use super::system_report::SystemReport;
+use super::tried_plugin::TriedPlugins;
 use super::{Engine, Options, Rejected, StartError, stored};
 use crate::clock::wall_ms;
 use crate::config::{self, Config};
@@ -48,19 +49,21 @@ pub(super) fn start(options: Options) -> Result<Engine, StartError> {
     let database = Database::open(&config.store.data_dir)?;
     let sections = MetricSections::open(config)?;
     let private = config.store.data_dir.join("plugin-copies");
+    let marked = marks(&config.store.data_dir, &private);
+    let tried = Arc::new(TriedPlugins::marked(marked.0.as_ref()));
     let mut registry = Registry::new(&options.plugin_dirs, &private, &config.plugins)
-        .without(options.disabled.clone());
+        .without(options.disabled.clone())
+        .observed(tried.loading.clone());
     for metric in &options.disabled {
         tracing::warn!(metric, "not loaded: disabled by the command line");
     }
-    let marked = marks(&config.store.data_dir, &private);
     let found = registry.scan(sections.all());
     let opened = Opened::open(config, database, private)?;
     let first = found.metrics.iter().map(|plugin| plugin.name().to_owned()).collect();
     let factory = lane_factory(config, &opened, first, marked)?;
     let notebook = Notebook::open(&opened.private);
     let catalog = recall_metrics(found, &mut registry, &factory, &notebook)?;
-    let previews = Previews::new(registry.plugins(), &factory.limits);
+    let previews = Previews::new(registry.plugins(), &factory.limits, tried);
     let plugins = Plugins { registry, sections, catalog, notebook, previews };
     assemble(options, opened, factory, plugins)
 }
@@ -179,7 +182,7 @@ fn assemble(
     let manager = lifecycle::start(ManagerParts {
         registry,
         plugins: previews.plugins.clone(),
-        judging: previews.judging.clone(),
+        tried: previews.tried.clone(),
         sections,
         file: options.config_file,
         catalog: asking.catalog.clone(),

@@ -5,6 +5,7 @@ use super::errors::StateUnavailable;
 use crate::config::Config;
 use crate::dead_letter::DeadLetter;
 use crate::event::Position;
+use crate::files::FileStamp;
 use crate::progress::Halt;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,9 +26,18 @@ pub struct Options {
     /// is used.
     pub plugin_dirs: Vec<PathBuf>,
     /// The configuration file: its `[metrics]` are applied whenever it changes.
-    pub config_file: Option<PathBuf>,
+    pub config_file: Option<ConfigFile>,
     /// Metrics that are not loaded, whatever the folders and the configuration hold.
     pub disabled: Vec<String>,
+}
+
+/// A configuration file that was read.
+#[derive(Clone, Debug)]
+pub struct ConfigFile {
+    /// Where it is, or may appear.
+    pub path: PathBuf,
+    /// Its stamp, from before it was read: what changed since is applied. `None`: there was none.
+    pub stamp: Option<FileStamp>,
 }
 
 /// A question to a metric.

@@ -58,7 +58,7 @@ impl CallWatchdog {
                 answers,
                 "answers have not returned from the plugin by their deadline: each keeps a thread \
                  until it does; counting and other metrics continue; if this lasts, restart with \
-                 --disable {metric}"
+                 `tally run --disable {metric}`"
             );
         }
         for metric in self.answers.iter().filter(|metric| !stuck.contains_key(*metric)) {
@@ -106,7 +106,10 @@ pub(super) fn stuck(catalog: &MetricCatalog, main: &LaneStatus) -> Vec<String> {
         let (metric, passed) = served.status(main, |status| status.stuck(STUCK))?;
         let (name, seconds) = (served.askable.plugin.name(), passed.as_secs());
         (metric == served.id).then(|| {
-            format!("plugin {name} has not returned for {seconds} s: restart with --disable {name}")
+            format!(
+                "plugin {name} has not returned for {seconds} s: restart with `tally run --disable \
+                 {name}`"
+            )
         })
     };
     catalog.all().filter_map(|served| of(served)).collect()

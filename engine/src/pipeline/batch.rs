@@ -11,6 +11,7 @@ use super::call_marks::CallMark;
 use super::cell_limits::limit_cells;
 use super::containment::{Containment, PluginInput, PluginOutput};
 use super::dead_letter_buffer::DeadLetterBuffer;
+use super::judged_ranges::JudgedRanges;
 use super::lane_status::LaneStatus;
 use super::ledger::{DueBatch, DueMetric};
 use super::members::{LaneMetric, LaneRole, Members};
@@ -42,6 +43,8 @@ pub(super) struct BatchParts {
     pub(super) dedupe_window: u64,
     /// Where refused records go.
     pub(super) dead_letters: Arc<DeadLetters>,
+    /// Records whose letters are written.
+    pub(super) judged: JudgedRanges,
     /// Where new events are published; `None`: not by this lane.
     pub(super) feed: Option<Arc<Feed>>,
     /// Name of the topic, for dead letters.
@@ -289,23 +292,31 @@ impl Batches {
         count_from: u64,
     ) -> Result<(), CaughtPanic> {
         self.decode_into_batch(partition, records, count_from)?;
-        if self.parts.role != LaneRole::Main {
-            return Ok(());
+        if self.parts.role == LaneRole::Main {
+            self.measure(records);
         }
+        // Whatever the lane is for: what it refuses may never be judged so again.
+        for refused in &self.refused {
+            let record = &records[refused.index];
+            if !self.parts.judged.contains(partition, record.offset) {
+                let (reason, topic) = (refused.reason.to_string(), &self.parts.topic);
+                self.dead_letters.add([DeadLetter::of(&reason, topic, partition, record)]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures what was decoded.
+    fn measure(&self, records: &[Record<'_>]) {
         telemetry::counted(self.batch.len() as u64, self.batch.duplicates, self.batch.conflicts);
         let in_seconds = self.batch.times.iter().filter(|time| in_seconds(**time)).count();
         telemetry::hint(Hint::Seconds.name(), in_seconds as u64);
         for refused in &self.refused {
-            let record = &records[refused.index];
-            if let Some(hint) =
-                self.parts.decoder.hint(refused.reason, record.payload.unwrap_or_default())
-            {
+            let payload = records[refused.index].payload.unwrap_or_default();
+            if let Some(hint) = self.parts.decoder.hint(refused.reason, payload) {
                 telemetry::hint(hint.name(), 1);
             }
-            let (reason, topic) = (refused.reason.to_string(), &self.parts.topic);
-            self.dead_letters.add([DeadLetter::of(&reason, topic, partition, record)]);
         }
-        Ok(())
     }
 
     /// Finds the record that cannot be decoded, and replaces the decoder, whose state is in doubt.

@@ -4,6 +4,8 @@
 use super::*;
 use crate::config::EventsConfig;
 use crate::database::Database;
+use crate::event::Position;
+use crate::pipeline::Coverage;
 use crate::pipeline::testing::{NO, metric, payload};
 
 struct Rig {
@@ -26,6 +28,7 @@ fn rig() -> Rig {
         role: LaneRole::Main,
         dedupe_window: 100,
         dead_letters: letters.clone(),
+        judged: JudgedRanges::default(),
         feed: None,
         topic: "log".into(),
         call_mark: None,
@@ -106,6 +109,23 @@ fn a_refused_record_becomes_a_dead_letter_and_counts_nowhere() {
     rig.batches.write_dead_letters();
     let letters = rig.letters.counts();
     assert_eq!(letters.values().sum::<u64>(), 1);
+}
+
+#[test]
+fn every_lane_writes_the_letters_of_what_was_not_judged_before() {
+    let refused = ["{".to_owned(), "{".to_owned()];
+    for role in [LaneRole::Main, LaneRole::Beside, LaneRole::Backfill] {
+        for (judged_to, expected) in [(0, 2), (1, 1), (2, 0)] {
+            let mut rig = rig();
+            rig.batches.parts.role = role;
+            let judged = Position(BTreeMap::from([(0, judged_to)]));
+            rig.batches.parts.judged.add(&BTreeMap::from([(0, Coverage::default())]), &judged);
+            rig.count(0, &refused, &[(NO, 0)]);
+            rig.batches.write_dead_letters();
+            let letters = rig.letters.counts().values().sum::<u64>();
+            assert_eq!(letters, expected, "{role:?}, judged up to {judged_to}");
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Marks on disk: which plugin a lane is calling, and with which offsets. After a sudden end the
-//! next start reads which call was under way.
+//! Marks on disk: which plugin a lane is calling, and with which offsets; or which one is loaded or
+//! tried. After a sudden end the next start reads which call was under way.
 //!
 //! A mark is one small write before a call and one after it, into pages of the operating system: it
 //! survives the process but not a power cut, after which no plugin is suspected. Marks decide
@@ -20,7 +20,8 @@ use std::sync::Arc;
 /// Length of the head and of each slot, bytes.
 const SLOT: u64 = 256;
 /// Most lanes at once: the main lane, those that replay history, some that are ending, and one for
-/// each revision that reads events by an earlier `[events]`.
+/// each revision that reads events by an earlier `[events]`; and the few places where plugins are
+/// tried.
 const SLOTS: usize = 1_024;
 /// Longest metric name that is marked whole, bytes.
 const NAME: usize = 128;
@@ -37,7 +38,7 @@ pub struct CallMarks {
     taken: Arc<Mutex<Box<[bool]>>>,
 }
 
-/// A lane's slot in the file; dropping it frees the slot.
+/// A slot in the file, of a lane or a place; dropping it frees the slot.
 #[derive(Debug)]
 pub struct CallMark {
     file: Arc<File>,
@@ -58,6 +59,21 @@ pub struct MarkedCall {
     pub from: u64,
     /// Offset after the last one.
     pub to: u64,
+}
+
+impl MarkedCall {
+    /// A call that counts nothing: the plugin of this name is loaded or tried.
+    #[must_use]
+    pub fn of_trial(plugin: &str) -> MarkedCall {
+        let revision = RevisionId { metric: plugin.to_owned(), fingerprint: 0 };
+        MarkedCall { revision, code: String::new(), partition: 0, from: 0, to: 0 }
+    }
+
+    /// Whether it is one with events.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        self.from < self.to
+    }
 }
 
 /// A call that did not return before the process ended.
@@ -112,7 +128,7 @@ impl CallMarks {
         &self.file
     }
 
-    /// Takes a slot for a lane; `None`: all are taken, and the lane's calls are not marked.
+    /// Takes a slot; `None`: all are taken, and the calls of who asks are not marked.
     #[must_use]
     pub fn take_slot(&self) -> Option<CallMark> {
         let mut taken = self.taken.lock();

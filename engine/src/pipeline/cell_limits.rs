@@ -11,7 +11,7 @@ use super::memory_share::MemoryShare;
 use super::pending::Pending;
 use super::view::View;
 use crate::progress::{Quarantine, RevisionNo};
-use crate::state::{MetricId, State, Threshold};
+use crate::state::{MetricId, Sealed, State, Threshold};
 
 /// The result of limiting a metric's tables.
 pub(super) struct Limited {
@@ -19,6 +19,13 @@ pub(super) struct Limited {
     pub(super) folded: bool,
     /// Why the metric must stop, if it must.
     pub(super) over: Option<Quarantine>,
+}
+
+/// Counts some of a metric's event types together, if they are too many. Returns what was sealed for
+/// it, by partition.
+pub(super) fn fold_types(metric: MetricId, state: &mut State) -> Option<Vec<(u32, Sealed)>> {
+    let to = state.thresholds_for_types(metric)?;
+    Some(state.narrow(metric, &to))
 }
 
 /// Keeps a metric's tables in the lane's own state within their limits, by counting keys together
@@ -29,14 +36,15 @@ pub(super) fn limit_cells(
     pending: &mut Pending,
     memory_share: &MemoryShare,
 ) -> Limited {
-    let types = state.thresholds_for_types(metric.id);
-    if let Some(to) = &types {
-        pending.add(metric.no, state.narrow(metric.id, to));
+    let types = fold_types(metric.id, state);
+    let folds_types = types.is_some();
+    if let Some(sealed) = types {
+        pending.add(metric.no, sealed);
     }
     let over = over_max_cells(metric, state, metric.id);
     if over.is_none() || !metric.plugin.folds_overflow() {
         return Limited {
-            folded: types.is_some(),
+            folded: folds_types,
             over: over.or_else(|| memory_share.limit_exceeded(metric.id)),
         };
     }

@@ -13,6 +13,7 @@ use super::call_marks::CallMark;
 use super::cell_limits::find_oversized;
 use super::command::Command;
 use super::executor::{Executor, LogAnswer, Waited};
+use super::judged_ranges::JudgedRanges;
 use super::lane_status::{FirstBounds, LaneStatus, LaneTotals};
 use super::ledger::{Ledger, LedgerAction, Rejoin};
 use super::members::{LaneMetric, LaneRole, Members};
@@ -97,6 +98,8 @@ pub struct LaneParts {
     pub decoder: Decoder,
     /// Where refused records go.
     pub dead_letters: Arc<DeadLetters>,
+    /// Records whose letters are written.
+    pub judged: JudgedRanges,
     /// Where new events are published; `None`: not by this lane.
     pub feed: Option<Arc<Feed>>,
     /// How often state is committed.
@@ -153,6 +156,7 @@ impl Lane {
             role: parts.role,
             dedupe_window: parts.settings.dedupe_window,
             dead_letters: parts.dead_letters,
+            judged: parts.judged,
             feed: parts.feed,
             topic: parts.topic,
             call_mark: parts.call_mark,

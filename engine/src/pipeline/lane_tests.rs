@@ -111,6 +111,7 @@ fn rig_of(plan: &Plan, one_by_one: Option<Range<u64>>) -> Rig {
         settings: settings(),
         decoder: Decoder::new(&EventsConfig::default()).unwrap(),
         dead_letters: Arc::new(DeadLetters::open(&database, 100).unwrap()),
+        judged: JudgedRanges::default(),
         feed: None,
         checkpoint: Duration::from_millis(20),
         topic: "log".into(),

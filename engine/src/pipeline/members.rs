@@ -38,15 +38,38 @@ pub struct LaneMetric {
     pub suspected: Vec<(u32, Range<u64>)>,
 }
 
+impl LaneMetric {
+    /// One that begins with the first record, alone: nothing is stored of it, and no other engine
+    /// counts it.
+    pub(super) fn alone(
+        id: MetricId,
+        plugin: Arc<host::Metric>,
+        revision: RevisionId,
+    ) -> LaneMetric {
+        LaneMetric {
+            no: RevisionNo(0),
+            id,
+            revision,
+            meta: Vec::new(),
+            plugin,
+            history: History::Whole,
+            follower: None,
+            code: String::new(),
+            barred: None,
+            suspected: Vec::new(),
+        }
+    }
+}
+
 /// What a lane is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneRole {
     /// It follows the end of the log: its records are new, and count in the engine's own metrics.
     Main,
-    /// It replays history: the main lane has read these records before.
+    /// It replays history: its records are not new, and most were judged before.
     Backfill,
     /// It follows the log for a metric that reads events as `[events]` was configured before: the
-    /// main lane reads the same records.
+    /// main lane reads the same records and judges them otherwise.
     Beside,
 }
 

@@ -1,5 +1,5 @@
 //! Counts a batch in one metric: applies its rows to the metric's tables and seals them where they
-//! are full, all at once, or one by one to find the row that panics.
+//! are full, all at once, or one by one to find the row that panics. A lane and a trial count by it.
 //!
 //! After a panic the metric's state is in doubt, and the caller discards it. Knows no progress and
 //! no store.
@@ -46,20 +46,20 @@ impl MetricBatch<'_> {
         open: &mut Vec<Sealed>,
     ) -> Result<u64, Panicked> {
         let counted = contained(|| {
-            if state.must_seal(self.metric.id, self.partition, self.batch.len()) {
-                open.push(state.seal(self.metric.id, self.partition));
-            }
-            self.compute(state);
             self.poisoned(self.first()..self.batch.len());
-            state.apply_without(
-                self.metric.id,
-                self.batch,
-                self.from,
-                &self.output.updates,
-                self.skip,
-            )
+            self.apply(state, open)
         });
         counted.map_err(|what| Panicked { at: self.from..self.batch.to.max(self.from + 1), what })
+    }
+
+    /// The same without containing a panic: a trial, which nobody else needs, ends by one.
+    pub(super) fn apply(&self, state: &mut State, open: &mut Vec<Sealed>) -> u64 {
+        let MetricBatch { metric, from, output, skip, batch, partition } = *self;
+        if state.must_seal(metric.id, partition, batch.len()) {
+            open.push(state.seal(metric.id, partition));
+        }
+        self.compute(state);
+        state.apply_without(metric.id, batch, from, &output.updates, skip)
     }
 
     /// Counts, seals and writes row by row, because a value may panic only in a seal or a frame.

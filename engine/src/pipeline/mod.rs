@@ -10,7 +10,7 @@
 //!   with `containment`, `metric_batch`, `panicking_records`, `cell_limits`, `dead_letter_buffer`
 //!   and `publish_events`. What it may commit: `ledger`, with `pending` and `stop_reasons`. Who
 //!   commits and compacts: `executor`. Where the source reads: `steering`.
-//! * Reading the store: `read_pieces`, `load_metric`, `stored`, `coverage`.
+//! * Reading the store: `read_pieces`, `load_metric`, `stored`, `coverage`, `judged_ranges`.
 //! * Readers: `view`, `follower`, `watch`; whether they see all of history: `target`. Beside
 //!   counting: `judged_tail`, with `relay` and `replay`.
 //! * Without a lane: `trial`.
@@ -26,6 +26,7 @@ mod dead_letter_buffer;
 mod executor;
 mod fatal;
 mod follower;
+mod judged_ranges;
 mod judged_tail;
 mod lane;
 mod lane_status;
@@ -45,7 +46,7 @@ mod stop_reasons;
 mod stored;
 mod target;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod trial;
 mod view;
 mod watch;
@@ -56,6 +57,7 @@ pub use coverage::Coverage;
 pub use executor::{Shrink, Shrunk};
 pub use fatal::{Fatal, Thread, guard};
 pub use follower::{FOLLOWED, Followed, Follower, Followers, Refreshed};
+pub use judged_ranges::JudgedRanges;
 pub use lane::LaneParts;
 pub use lane_status::{FirstBounds, LaneStatus, LaneTotals, StatusSnapshot};
 pub use members::{LaneMetric, LaneRole};

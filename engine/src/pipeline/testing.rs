@@ -1,5 +1,5 @@
-//! What tests of the pipeline share: a metric, a store into which it is counted, a store and a log
-//! that fail on demand.
+//! What tests of the pipeline share: a metric, events, a store into which they are counted, a store
+//! and a log that fail on demand.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use super::members::LaneMetric;
@@ -29,18 +29,8 @@ pub(super) const NO: RevisionNo = RevisionNo(0);
 /// A metric that counts events by user, in a view of its own.
 pub(super) fn metric(view: &View) -> LaneMetric {
     let plugin = Arc::new(crate::host::plain_metric());
-    LaneMetric {
-        no: NO,
-        id: view.add(plugin.description(), MetricProgress::default()),
-        revision: revision(),
-        meta: Vec::new(),
-        plugin,
-        history: History::Whole,
-        follower: None,
-        code: String::new(),
-        barred: None,
-        suspected: Vec::new(),
-    }
+    let id = view.add(plugin.description(), MetricProgress::default());
+    LaneMetric::alone(id, plugin, revision())
 }
 
 /// The revision of [`metric`].
@@ -74,8 +64,13 @@ pub(super) fn log_ends(ends: &str, history: &History) -> LogEnds {
 }
 
 /// An event of a user.
-pub(super) fn payload(user: u64) -> String {
-    format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"}}")
+pub(crate) fn payload(user: u64) -> String {
+    payload_with(user, "")
+}
+
+/// An event of a user with more members: they begin with a comma.
+pub(crate) fn payload_with(user: u64, more: &str) -> String {
+    format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"{more}}}")
 }
 
 /// The time of the event at an offset of [`StoreRig`]: later ones are earlier.

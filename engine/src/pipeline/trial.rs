@@ -1,19 +1,21 @@
 //! Counts records of a metric into a state of its own, without a lane, a source or a store: for who
 //! wants to know what the metric would answer.
 //!
-//! Verdicts, duplicates, the calls of the plugin with what contains its failures, and event types
-//! that count together are those of a lane. Nothing is committed, nothing becomes a dead letter, and
-//! no pane expires. It ends where its state takes more memory than it may. Not contained is a panic
-//! of the engine's own code: it ends the trial, which nobody else needs.
+//! Verdicts, duplicates, the calls of the plugin with what contains its failures, how a batch is
+//! applied, and event types that count together are those of a lane. Nothing is committed, nothing
+//! becomes a dead letter, and no pane expires. It ends where its state takes more memory than it
+//! may. Not contained is a panic of the engine's own code: it ends the trial, which nobody else
+//! needs.
 
+use super::cell_limits::fold_types;
 use super::containment::{Containment, PluginInput, PluginOutput, RUN};
 use super::lane_status::LaneStatus;
 use super::members::LaneMetric;
+use super::metric_batch::MetricBatch;
 use super::view::{Counted, MetricProgress, View};
 use crate::decode::{Decoder, DedupeWindow, PropertyError, Refused};
 use crate::event::{EventBatch, Record};
 use crate::host;
-use crate::progress::{History, RevisionNo};
 use crate::state::{MetricId, TypeLimit};
 use crate::store::RevisionId;
 use parking_lot::RwLockReadGuard;
@@ -86,18 +88,9 @@ impl Trial {
         let TrialParts { plugin, mut decoder, dedupe_window, types, memory } = parts;
         decoder.read_properties(&plugin.properties())?;
         let view = View::new(types);
-        let metric = LaneMetric {
-            no: RevisionNo(0),
-            id: view.add(plugin.description(), MetricProgress::default()),
-            revision: RevisionId { metric: plugin.name().to_owned(), fingerprint: 0 },
-            meta: Vec::new(),
-            plugin,
-            history: History::Whole,
-            follower: None,
-            code: String::new(),
-            barred: None,
-            suspected: Vec::new(),
-        };
+        let id = view.add(plugin.description(), MetricProgress::default());
+        let revision = RevisionId { metric: plugin.name().to_owned(), fingerprint: 0 };
+        let metric = LaneMetric::alone(id, plugin, revision);
         Ok(Trial {
             metric,
             decoder,
@@ -170,20 +163,14 @@ impl Trial {
     }
 
     fn apply(&mut self, partition: u32, output: &PluginOutput) -> Result<(), TrialEnd> {
-        let (id, batch) = (self.metric.id, &self.batch);
+        let (metric, skip, batch) = (&self.metric, &output.skip, &self.batch);
+        let part = MetricBatch { metric, from: 0, output, skip, batch, partition };
         let mut counted = self.view.write();
-        let state = &mut counted.state;
+        let (id, state) = (metric.id, &mut counted.state);
         state.begin(batch);
-        if state.must_seal(id, partition, batch.len()) {
-            drop(state.seal(id, partition));
-        }
-        if !self.metric.plugin.description().computed.is_empty() {
-            state.compute(id, batch, &output.computed);
-        }
-        state.apply_without(id, batch, 0, &output.updates, &output.skip);
-        if let Some(to) = state.thresholds_for_types(id) {
-            drop(state.narrow(id, &to));
-        }
+        // What is sealed is in the panes, and is not to be committed.
+        part.apply(state, &mut Vec::new());
+        drop(fold_types(id, state));
         self.failed += output.skip.len() as u64;
         let (held, most) = (state.size(id).1, self.memory);
         if held > most { Err(TrialEnd::Memory { held, most }) } else { Ok(()) }

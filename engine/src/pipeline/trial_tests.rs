@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::config::EventsConfig;
+use crate::pipeline::testing::payload_with;
 
 fn trial(memory: u64) -> Trial {
     let events = EventsConfig::default();
@@ -30,10 +31,6 @@ fn count(
     trial.count(partition, &records)
 }
 
-fn event(user: u64, more: &str) -> String {
-    format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"{more}}}")
-}
-
 /// Users that were counted.
 fn users(trial: &Trial) -> u64 {
     trial.counted().state.size(trial.id()).0
@@ -43,19 +40,19 @@ fn users(trial: &Trial) -> u64 {
 fn events_count_and_neither_duplicates_nor_what_is_no_event() {
     let mut trial = trial(1 << 30);
     let id = ",\"event_id\":\"e\"";
-    let payloads = [event(1, id), event(2, id), "{".into(), event(3, "")];
+    let payloads = [payload_with(1, id), payload_with(2, id), "{".into(), payload_with(3, "")];
     count(&mut trial, 0, 70, &payloads).unwrap();
     assert_eq!((users(&trial), trial.failed()), (2, 0));
     // Its window is that of the partition, and outlives a call.
-    count(&mut trial, 0, 74, &[event(4, id)]).unwrap();
+    count(&mut trial, 0, 74, &[payload_with(4, id)]).unwrap();
     assert_eq!(users(&trial), 2);
-    count(&mut trial, 1, 0, &[event(4, id)]).unwrap();
+    count(&mut trial, 1, 0, &[payload_with(4, id)]).unwrap();
     assert_eq!(users(&trial), 3);
 }
 
 #[test]
 fn more_records_than_a_batch_count_and_memory_ends_it() {
-    let payloads: Vec<String> = (0..5_000).map(|user| event(user, "")).collect();
+    let payloads: Vec<String> = (0..5_000).map(|user| payload_with(user, "")).collect();
     let mut whole = trial(1 << 30);
     count(&mut whole, 0, 0, &payloads).unwrap();
     assert_eq!(users(&whole), 5_000);

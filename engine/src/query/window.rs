@@ -72,7 +72,7 @@ pub(super) fn schema() -> Map<String, Value> {
             "type": "string", "pattern": "^([1-9][0-9]{0,8}[mhdw]|all)$", "default": "all"},
         "from": time("start, inclusive: RFC 3339 or Unix milliseconds"),
         "to": time("end, exclusive: RFC 3339 or Unix milliseconds"),
-        "bucket": {"description": "adds a series in UTC-aligned steps", "enum": ["1m", "5m", "15m", "1h", "6h", "1d"]},
+        "bucket": {"description": "steps of the chart; they begin at whole UTC times", "enum": ["1m", "5m", "15m", "1h", "6h", "1d"]},
         "event_types": {"description": "counts only these", "type": "array", "minItems": 1, "maxItems": 64,
             "uniqueItems": true, "items": {"description": EVENT_TYPE, "type": "string", "pattern": "^([a-z][a-z0-9_]{0,31}|__other__)$"}},
     });

@@ -6,9 +6,9 @@
 //! A file system that hangs can hold up whoever reads; who must end in time waits for such a thread
 //! with a limit.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use thiserror::Error;
 
@@ -47,6 +47,44 @@ impl From<io::Error> for ReadError {
 
 fn size(bytes: u64) -> String {
     if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
+}
+
+/// What tells whether a file changed, without reading it. A file that is moved keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    file: (u64, u64),
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl FileStamp {
+    /// The stamp of a file, following links; `None`: there is none.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of(path: &Path) -> io::Result<Option<FileStamp>> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(Some(FileStamp::new(&metadata))),
+            Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The stamp of an open file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of_open(file: &File) -> io::Result<FileStamp> {
+        Ok(FileStamp::new(&file.metadata()?))
+    }
+
+    fn new(metadata: &Metadata) -> FileStamp {
+        FileStamp {
+            file: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
 }
 
 /// Opens a regular file for reading, following links. Never waits for another process.

@@ -22,13 +22,8 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let loaded = settings::read(&args.config, args.listen, args.data_dir.as_deref())?;
     output::log("info");
     let stop = Stop::on_signals_and_hangup().map_err(Failure::Failed)?;
-    let started = start::start(
-        loaded.config,
-        Some(settings::watched(&args.config)),
-        &args.disable,
-        None,
-        &stop,
-    )?;
+    let file = settings::watched(&args.config, &loaded);
+    let started = start::start(loaded.config, Some(file), &args.disable, None, &stop)?;
     data(&format!("listening  http://{}", started.address));
     ready(&started, begun, &stop, Duration::MAX);
     stop.wait_with_hangups(|| started.engine.check_now());

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tally_engine::config::fault::ConfigError;
 use tally_engine::config::load::{FileChoice, Flag, Inputs, Loaded, load};
 use tally_engine::config::{Config, SECTIONS_FILE, Sections};
+use tally_engine::engine;
 use tally_engine::files::{self, ReadError};
 
 /// The file that is read if none is named.
@@ -59,7 +60,7 @@ pub(crate) fn read_with_sections(file: &ConfigFile) -> Result<Loaded, Failure> {
 /// Everything that a start would refuse of a configuration, found by the same code: every command
 /// that reads one asks here.
 fn judge(loaded: Loaded) -> Result<Loaded, Failure> {
-    let mut faults = tally_engine::engine::judge(&loaded);
+    let mut faults = engine::judge(&loaded);
     let url = loaded.config.catalogue.postgres_url.reveal();
     if !url.is_empty()
         && let Err(fault) = postgres::Settings::parse(url)
@@ -73,8 +74,9 @@ fn judge(loaded: Loaded) -> Result<Loaded, Failure> {
 }
 
 /// The file whose changes are applied; it may appear later.
-pub(crate) fn watched(file: &ConfigFile) -> PathBuf {
-    file.file.clone().unwrap_or_else(|| USUAL_FILE.into())
+pub(crate) fn watched(file: &ConfigFile, loaded: &Loaded) -> engine::ConfigFile {
+    let path = file.file.clone().unwrap_or_else(|| USUAL_FILE.into());
+    engine::ConfigFile { path, stamp: loaded.stamp }
 }
 
 /// The defaults with flags on top, without file and environment.

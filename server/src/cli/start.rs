@@ -10,12 +10,11 @@ use super::stop::Stop;
 use crate::http::Server;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tally_engine::config::Config;
 use tally_engine::descriptors;
-use tally_engine::engine::{Engine, Options, StartError, Totals};
+use tally_engine::engine::{ConfigFile, Engine, Options, StartError, Totals};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -45,7 +44,7 @@ pub(crate) struct Started {
 /// ends by an internal error, it requests `stop`.
 pub(crate) fn start(
     config: Config,
-    config_file: Option<PathBuf>,
+    config_file: Option<ConfigFile>,
     disabled: &[String],
     demo_seed: Option<u64>,
     stop: &Stop,

@@ -3,6 +3,7 @@
 //! Such a body is noted beside the response, where the step that tags answers finds it (`etag`).
 //! Lists are given as rows to who prefers these. Streams and problems are not made here.
 
+use super::blocking;
 use super::problem::Problem;
 use super::rows::{self, RowForm, RowSource};
 use axum::body::Body;
@@ -57,11 +58,7 @@ pub(crate) async fn list(
     let text = serde_json::to_string(value).map_err(|fault| unwritten(&fault))?;
     let long = text.len() > LARGE;
     let make = move || rows::text(form, source, &text, usize::MAX);
-    let rows = if long {
-        tokio::task::spawn_blocking(make).await.map_err(|failed| unwritten(&failed))?
-    } else {
-        make()
-    };
+    let rows = if long { blocking::run(make).await? } else { make() };
     let rows = rows.map_err(|fault| unwritten(&fault))?;
     let mut response = ([BY_ACCEPT], full(form.kind(), rows)).into_response();
     if let Some(next) = next.and_then(|next| HeaderValue::from_str(next).ok()) {

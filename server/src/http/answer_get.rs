@@ -13,12 +13,13 @@ use super::live::{LiveAnswers, LiveBody, longest_way, pieces};
 use super::metric_request::MetricRequest;
 use super::metrics::{answer_asked, name_in};
 use super::problem::Problem;
+use super::query_pairs::RawPairs;
 use super::question_query::QuestionQuery;
 use super::rows::RowForm;
 use super::{App, wait_for_stop};
 use axum::body::Body;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -51,7 +52,7 @@ struct AnswerQuery {
 pub(crate) async fn answer(
     State(app): State<Arc<App>>,
     name: Result<Path<String>, PathRejection>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: RawPairs,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let started = Instant::now();
@@ -190,25 +191,15 @@ fn shared(mut response: Response, tag: HeaderValue) -> Response {
     response
 }
 
-fn parse_query(
-    name: String,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<AnswerQuery, Problem> {
+fn parse_query(name: String, query: RawPairs) -> Result<AnswerQuery, Problem> {
     let mut query = QuestionQuery::new(query, &KEYS)?;
-    let after = query.get("after").map(HeaderValue::from_str).transpose();
     // Other bytes could be in a header, but no tag of this server has any.
-    if after.as_ref().map_or(true, |after| after.as_ref().is_some_and(|tag| tag.to_str().is_err()))
-    {
-        query.fault("after", "after is not the ETag of an answer");
-    }
+    let tag = |text: &str| HeaderValue::from_str(text).ok().filter(|after| after.to_str().is_ok());
+    let after = query.pairs.read("after", tag, "after is not the ETag of an answer");
     let names = query.names();
-    let wait = query.get("wait").map_or(Some(Duration::ZERO), parse_wait);
-    if wait.is_none() {
-        query.fault("wait", "wait is not a time of at most 60 s, such as 30s or 500ms");
-    }
-    let asked = query.finish(name, names)?;
-    // What could not be read of these was noted as a fault.
-    Ok(AnswerQuery { asked, after: after.ok().flatten(), wait: wait.unwrap_or_default() })
+    let detail = "wait is not a time of at most 60 s, such as 30s or 500ms";
+    let wait = query.pairs.read("wait", parse_wait, detail).unwrap_or_default();
+    Ok(AnswerQuery { asked: query.finish(name, names)?, after, wait })
 }
 
 /// `30s`, `500ms`.

@@ -9,6 +9,7 @@
 //! its reader releases its place among those that work, and one whose reader is too slow is cut
 //! off. Everything here only reads.
 
+use super::blocking::{in_slot, overloaded};
 use super::codes::Code;
 use super::connection::Connection;
 use super::problem::Problem;
@@ -67,7 +68,7 @@ pub(crate) async fn log(
     match query.map_err(|_| fault())?.0 {
         RecordRange { partition: None, from: None, to: None } => {
             let engine = Arc::clone(&app.engine);
-            let bounds = blocking(&app, move || engine.log_bounds()).await?;
+            let bounds = in_slot(&app, move || engine.log_bounds()).await?;
             let bounds = bounds.map_err(|fault| unavailable(&fault, fault.retry_helps()))?;
             let bounds = bounds
                 .iter()
@@ -76,7 +77,7 @@ pub(crate) async fn log(
         }
         RecordRange { partition: Some(partition), from: Some(from), to: Some(to) } => {
             let engine = Arc::clone(&app.engine);
-            let records = blocking(&app, move || engine.log_read(partition, from, to)).await?;
+            let records = in_slot(&app, move || engine.log_read(partition, from, to)).await?;
             let records = records.map_err(|fault| unavailable(&fault, fault.retry_helps()))?;
             lines(&app, connection, move |out| write_records(records, out))
         }
@@ -94,7 +95,7 @@ pub(crate) async fn state(
         .map_err(|_| Problem::overloaded("too many requests read the state of a metric at once"))?;
     let engine = Arc::clone(&app.engine);
     let asked = metric.clone();
-    let dump = blocking(&app, move || engine.state_dump(&asked)).await??;
+    let dump = in_slot(&app, move || engine.state_dump(&asked)).await??;
     lines(&app, connection, move |out| {
         let _held = held;
         write_state(&metric, &dump, out)
@@ -103,34 +104,6 @@ pub(crate) async fn state(
 
 pub(super) fn unavailable(fault: &dyn Error, retry_helps: bool) -> Problem {
     Problem::unavailable(Code::LogUnavailable, fault.to_string(), retry_helps)
-}
-
-fn overloaded() -> Problem {
-    Problem::overloaded("too many requests read log or state at once")
-}
-
-/// A place among the requests that work. Waits for one as long as a question may.
-pub(super) async fn acquire_slot(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
-    match timeout(app.limits.place, Arc::clone(&app.audits).acquire_owned()).await {
-        Ok(Ok(place)) => Ok(place),
-        Ok(Err(_)) | Err(_) => Err(overloaded()),
-    }
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    app: &App,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    let place = acquire_slot(app).await?;
-    let work = tokio::task::spawn_blocking(move || {
-        let done = work();
-        drop(place);
-        done
-    });
-    work.await.map_err(|failed| {
-        tracing::error!(%failed, "reading log or state panicked");
-        Problem::internal()
-    })
 }
 
 /// An answer whose lines a thread writes as fast as they are read.

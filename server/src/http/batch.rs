@@ -7,13 +7,13 @@
 //! bytes. JSON only.
 
 use super::codes::Code;
-use super::complete_answer::{COPIES, CompleteAnswer, LARGE, panic_problem, sent, take};
+use super::complete_answer::{COPIES, CompleteAnswer, LARGE, sent, take};
 use super::metric_request::{self, MetricRequest};
 use super::metrics::{SHORT, acquire_slot, in_slot, stopping};
 use super::problem::Problem;
 use super::request_object::{RequestObject, key_fault};
 use super::wait_for_position::WaitOutcome;
-use super::{App, json_members, request_body};
+use super::{App, blocking, json_members, request_body};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -52,10 +52,8 @@ pub(crate) async fn answer(
         (write(&app, outcomes, started).await, None)
     } else {
         let held = take(&app, bytes as u64 * COPIES)?;
-        let write = tokio::task::spawn_blocking(move || {
-            Handle::current().block_on(write(&app, outcomes, started))
-        });
-        (write.await.map_err(|failed| panic_problem(&failed))?, Some(held))
+        let write = move || Handle::current().block_on(write(&app, outcomes, started));
+        (blocking::run(write).await?, Some(held))
     };
     let mut response = Response::new(sent(text, held));
     let kind = HeaderValue::from_static("application/json");
@@ -74,12 +72,7 @@ async fn read(app: &App, body: Bytes) -> Result<ReadQueries, Problem> {
         return parse(&body);
     }
     let place = acquire_slot(app).await?;
-    let read = tokio::task::spawn_blocking(move || {
-        let read = parse(&body);
-        drop(place);
-        read
-    });
-    read.await.map_err(|failed| panic_problem(&failed))?
+    blocking::run(blocking::holding(place, move || parse(&body))).await?
 }
 
 fn parse(body: &[u8]) -> Result<ReadQueries, Problem> {

@@ -2,17 +2,17 @@
 
 use super::codes::Code;
 use super::problem::Problem;
+use super::query_pairs::{QueryPairs, RawPairs};
 use super::rows::RowSource;
 use super::{App, answer};
 use crate::catalogue::{CatalogueError, CatalogueFuture, Page, id};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tally_plugin::ask::Fault;
 use tally_plugin::read::Id;
 use tokio::time::timeout;
 
@@ -22,7 +22,9 @@ const LIMIT: usize = 50;
 /// Most rows of a page.
 const MOST: usize = 1_000;
 
-type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+/// The known keys of a list's query.
+const KEYS: [&str; 2] = ["limit", "cursor"];
+
 type Named = Result<Path<String>, PathRejection>;
 
 #[derive(Serialize)]
@@ -34,7 +36,7 @@ struct PageReply<T> {
 pub(crate) async fn users(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    query: Pairs,
+    query: RawPairs,
 ) -> Result<Response, Problem> {
     list_rows(
         (&headers, app.limits.catalogue),
@@ -49,7 +51,7 @@ pub(crate) async fn users(
 pub(crate) async fn products(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    query: Pairs,
+    query: RawPairs,
 ) -> Result<Response, Problem> {
     list_rows(
         (&headers, app.limits.catalogue),
@@ -74,7 +76,7 @@ pub(crate) async fn product(
 
 async fn list_rows<'c, T: Serialize>(
     (headers, limit): (&HeaderMap, Duration),
-    query: Pairs,
+    query: RawPairs,
     kind: char,
     list: impl Fn(Page) -> CatalogueFuture<'c, Vec<T>>,
     id: impl Fn(&T) -> &Id,
@@ -123,37 +125,13 @@ async fn call_catalogue<T>(limit: Duration, call: CatalogueFuture<'_, T>) -> Res
     Err(Problem::unavailable(Code::CatalogueUnavailable, detail, true))
 }
 
-/// Unknown keys are ignored; an empty value counts as none.
-fn parse_page(query: Pairs, kind: char) -> Result<Page, Problem> {
-    let Query(pairs) =
-        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
-    let mut faults = Vec::new();
-    let (mut after, mut limit) = (None, LIMIT);
-    for (key, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
-        let fault = match key.as_str() {
-            "limit" => match value.parse() {
-                Ok(rows @ 1..=MOST) => {
-                    limit = rows;
-                    continue;
-                }
-                _ => format!("limit is not an integer from 1 to {MOST}"),
-            },
-            "cursor" => match decode_cursor(kind, value) {
-                Some(id) => {
-                    after = Some(id);
-                    continue;
-                }
-                None => "cursor is not the `next` of a page of this listing".into(),
-            },
-            _ => continue,
-        };
-        faults.push(Fault { pointer: format!("/{key}"), detail: fault });
-    }
-    if faults.is_empty() {
-        Ok(Page { after, limit })
-    } else {
-        Err(Problem::invalid(Code::InvalidParams, faults))
-    }
+fn parse_page(query: RawPairs, kind: char) -> Result<Page, Problem> {
+    let mut query = QueryPairs::new(query, &KEYS, Code::InvalidParams)?;
+    let limit = query.integer("limit", 1..=MOST).unwrap_or(LIMIT);
+    let cursor = |text: &str| decode_cursor(kind, text);
+    let detail = "cursor is not the `next` of a page of this listing";
+    let after = query.read("cursor", cursor, detail);
+    query.finish(Page { after, limit })
 }
 
 /// The position after a row, opaque to the caller: its kind and id in hexadecimal.

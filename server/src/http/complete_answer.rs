@@ -10,18 +10,17 @@ use super::envelope::{self, Envelope};
 use super::metric_request::MetricRequest;
 use super::problem::Problem;
 use super::rows::{self, RowForm, RowSource, RowsFault};
-use super::{App, enrich, etag};
+use super::{App, blocking, enrich, etag};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tally_engine::engine::Evaluated;
 use tally_engine::event::Position;
 use tally_engine::memory::Held;
 use tally_engine::time::to_text;
 use tokio::runtime::Handle;
-use tokio::task::JoinError;
 
 /// A longer result is worked on by a blocking thread, and holds memory of the answers' share until
 /// it is sent.
@@ -57,11 +56,11 @@ impl CompleteAnswer {
         }
         answer.held = Some(take(app, answer.evaluated.result.len() as u64 * COPIES)?);
         let app = Arc::clone(app);
-        let work = tokio::task::spawn_blocking(move || {
+        blocking::run(move || {
             Handle::current().block_on(answer.enrich(&app));
             answer
-        });
-        work.await.map_err(|failed| panic_problem(&failed))
+        })
+        .await
     }
 
     /// Whether work on it is for a blocking thread.
@@ -94,8 +93,7 @@ impl CompleteAnswer {
         if !self.is_large() {
             return Ok(work(self));
         }
-        let work = tokio::task::spawn_blocking(move || work(self));
-        work.await.map_err(|failed| panic_problem(&failed))
+        blocking::run(move || work(self)).await
     }
 
     /// With its tag in this form.
@@ -134,12 +132,17 @@ impl CompleteAnswer {
     }
 
     /// What an update to who watches the question has of it, each on one line: the result, which is
-    /// the engine's own wherever that will do, and what follows it in the envelope. `woken`: when
-    /// the change was seen that led to it.
-    pub(crate) async fn into_update(self, woken: Instant) -> Result<(Arc<str>, String), Problem> {
+    /// the engine's own wherever that will do, and what follows it in the envelope. `evaluation`:
+    /// how long that took; `started`: since when the update is made of it.
+    pub(crate) async fn into_update(
+        self,
+        evaluation: Duration,
+        started: Instant,
+    ) -> Result<(Arc<str>, String), Problem> {
         let write = move |answer: CompleteAnswer| {
             let evaluated = answer.evaluated;
-            let rest = Envelope::behind_result(&evaluated).text(evaluated.as_of, woken.elapsed());
+            let took = evaluation + started.elapsed();
+            let rest = Envelope::behind_result(&evaluated).text(evaluated.as_of, took);
             let result = evaluated.result;
             // Between the tokens of a result: inside a text they are escaped.
             let is_one_line = !result.contains(['\n', '\r']);
@@ -213,10 +216,4 @@ fn describe(headers: &mut HeaderMap, evaluated: &Evaluated) {
     if !codes.is_empty() {
         add("tally-warnings", codes.join(", "));
     }
-}
-
-/// Work on an answer panicked.
-pub(crate) fn panic_problem(failed: &JoinError) -> Problem {
-    tracing::error!(%failed, "an evaluation panicked");
-    Problem::internal()
 }

@@ -7,10 +7,10 @@
 
 use super::codes::Code;
 use super::problem::Problem;
+use super::query_pairs::{QueryPairs, RawPairs};
 use super::rows::RowSource;
-use super::{App, answer};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use super::{App, answer, blocking};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use base64::Engine as _;
@@ -27,6 +27,9 @@ const LIMIT: usize = 20;
 
 /// Most letters in an answer: with 64 KiB each, some 8 MB.
 const MOST: usize = 100;
+
+/// The known keys of the query.
+const KEYS: [&str; 2] = ["limit", "reason"];
 
 #[derive(Serialize)]
 struct DeadLetterList {
@@ -56,7 +59,7 @@ struct Item {
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: RawPairs,
 ) -> Result<Response, Problem> {
     let (limit, reason) = parse_query(query)?;
     // Waits a moment for a place, so that a caller that asks twice does not keep others out.
@@ -67,24 +70,15 @@ pub(crate) async fn list(
     let place =
         place.ok_or_else(|| Problem::overloaded("too many requests for dead letters at once"))?;
     let engine = Arc::clone(&app.engine);
-    let work = tokio::task::spawn_blocking(move || {
-        let found = engine.dead_letters(limit, reason.as_deref());
-        // Held until the thread is free, even if the caller has gone.
-        drop(place);
-        found
-    });
-    match timeout(app.limits.letter, work).await {
-        Ok(Ok(Ok(Refusals { letters, partial, counts }))) => {
+    let read = blocking::holding(place, move || engine.dead_letters(limit, reason.as_deref()));
+    match blocking::run_within(app.limits.letter, read).await? {
+        Some(Ok(Refusals { letters, partial, counts })) => {
             let items = letters.into_iter().map(letter_item).collect();
             let list = DeadLetterList { items, partial, counts };
             answer::list(&headers, RowSource::ITEMS, &list, None).await
         }
-        Ok(Ok(Err(fault))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
-        Ok(Err(failed)) => {
-            tracing::error!(%failed, "reading dead letters panicked");
-            Err(Problem::internal())
-        }
-        Err(_) => Err(unavailable(
+        Some(Err(fault)) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
+        None => Err(unavailable(
             "the dead letters were not read in time; ask again, or ask for fewer",
             true,
         )),
@@ -95,26 +89,12 @@ fn unavailable(detail: &str, retry_helps: bool) -> Problem {
     Problem::unavailable(Code::StoreUnavailable, detail, retry_helps)
 }
 
-/// Limit and reason. Unknown keys are ignored; an empty value counts as none.
-fn parse_query(
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<(usize, Option<String>), Problem> {
-    let Query(pairs) =
-        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
-    let (mut limit, mut reason) = (LIMIT, None);
-    for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
-        match key.as_str() {
-            "limit" => {
-                let asked = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-                let detail = || format!("limit is not an integer from 1 to {MOST}");
-                limit =
-                    asked.ok_or_else(|| Problem::fault(Code::InvalidParams, "/limit", detail()))?;
-            }
-            "reason" => reason = Some(value),
-            _ => {}
-        }
-    }
-    Ok((limit, reason))
+/// Limit and reason.
+fn parse_query(query: RawPairs) -> Result<(usize, Option<String>), Problem> {
+    let mut query = QueryPairs::new(query, &KEYS, Code::InvalidParams)?;
+    let limit = query.integer("limit", 1..=MOST).unwrap_or(LIMIT);
+    let reason = query.get("reason").map(str::to_owned);
+    query.finish((limit, reason))
 }
 
 fn letter_item(letter: DeadLetter) -> Item {

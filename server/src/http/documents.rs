@@ -6,8 +6,9 @@
 //! versions and descriptions of the metrics stay. What a document says is decided elsewhere
 //! (`openapi`, `asyncapi`).
 
+use super::blocking::in_slot;
 use super::problem::Problem;
-use super::{App, answer, audit, etag};
+use super::{App, answer, etag};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -62,7 +63,7 @@ impl KeptDocument {
     pub(crate) async fn answer(self: Arc<Self>, app: &App) -> Result<Response, Problem> {
         let engine = Arc::clone(&app.engine);
         let work = move || self.of(described(engine.metrics()));
-        let (text, tag) = audit::blocking(app, work).await?;
+        let (text, tag) = in_slot(app, work).await?;
         let mut response = answer::full(HeaderValue::from_static("application/json"), text);
         response.headers_mut().insert(header::ETAG, tag);
         Ok(response)

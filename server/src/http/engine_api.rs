@@ -6,11 +6,11 @@ use tally_engine::config::EventsConfig;
 use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, Engine, EngineStatus, EvaluateError, Evaluated,
-    EventPage, FeedFilter, FeedListener, FieldReport, FoundRecord, LetterReplayCounts,
-    LetterReplayFault, ListenRefused, LiveQuestion, LogError, LogRecord, MetricInfo, Order,
-    OrderError, PageRequest, PluginInfo, Preview, PreviewError, PreviewRequest, PutSection,
-    Question, ReadLogError, Refusals, Rejected, ReplayTurns, Revision, SectionError, SectionInfo,
-    StateDump, StoredMetric, StoredRows, WatchRequest,
+    EventPage, FeedFilter, FeedListener, FieldReport, ForeseenSection, FoundRecord,
+    LetterReplayCounts, LetterReplayFault, ListenRefused, LiveQuestion, LogError, LogRecord,
+    MetricInfo, Order, OrderError, PageRequest, PluginInfo, Preview, PreviewError, PreviewRequest,
+    PutSection, Question, ReadLogError, Refusals, Rejected, ReplayTurns, Revision, SectionError,
+    SectionInfo, StateDump, StoredMetric, StoredRows, WatchRequest,
 };
 use tally_engine::event::Position;
 use toml::Table;
@@ -53,6 +53,22 @@ pub trait EngineApi: Send + Sync + 'static {
     /// # Errors
     /// [`SectionError`].
     fn delete_section(&self, name: &str) -> Result<String, SectionError>;
+
+    /// What adding or changing a section would do; nothing is done. Blocks.
+    ///
+    /// # Errors
+    /// [`SectionError`].
+    fn foresee_put_section(
+        &self,
+        name: &str,
+        section: Table,
+    ) -> Result<ForeseenSection, SectionError>;
+
+    /// What taking a section away would do; nothing is done. Blocks.
+    ///
+    /// # Errors
+    /// [`SectionError`].
+    fn foresee_delete_section(&self, name: &str) -> Result<ForeseenSection, SectionError>;
 
     /// The files that were refused.
     fn rejected(&self) -> Vec<Rejected>;
@@ -221,6 +237,18 @@ impl EngineApi for Engine {
 
     fn delete_section(&self, name: &str) -> Result<String, SectionError> {
         Engine::delete_section(self, name)
+    }
+
+    fn foresee_put_section(
+        &self,
+        name: &str,
+        section: Table,
+    ) -> Result<ForeseenSection, SectionError> {
+        Engine::foresee_put_section(self, name, section)
+    }
+
+    fn foresee_delete_section(&self, name: &str) -> Result<ForeseenSection, SectionError> {
+        Engine::foresee_delete_section(self, name)
     }
 
     fn rejected(&self) -> Vec<Rejected> {

@@ -5,30 +5,28 @@
 //! with every fault at once, so that nobody waits in vain.
 
 use super::json_members;
+use super::query_pairs::QueryPairs;
 use super::request_object::{given_twice, unknown_key};
 use crate::catalogue::id::{self, MAX_INTEGER};
 use serde_json::value::RawValue;
+use tally_engine::config;
 use tally_engine::engine::FeedFilter;
+use tally_engine::event::OTHER;
 use tally_plugin::ask::Fault;
 use tally_plugin::read::Id;
 
 /// Most types that are named.
 const TYPES: usize = 64;
 
-/// Longest type, bytes.
-const LONGEST_TYPE: usize = 32;
-
 /// What a type is, in words.
 pub(crate) const EVENT_TYPE: &str =
     "a type is a-z first, then a-z, 0-9 or _, at most 32 characters";
 
-/// The type of events whose own type is absent, or not in `[events] types`.
-const OTHER: &str = "__other__";
-
-const KNOWN: &str = "event_types, user_id, product_id";
+/// The keys of a filter.
+pub(crate) const KEYS: [&str; 3] = ["event_types", "user_id", "product_id"];
 
 /// Reads a filter part by part.
-pub(crate) struct FilterReader {
+struct FilterReader {
     /// Pointer to where the parts are.
     base: &'static str,
     filter: FeedFilter,
@@ -59,33 +57,39 @@ pub(crate) fn of_json(json: &RawValue) -> Result<FeedFilter, Vec<Fault>> {
                 Ok(text) => reader.id(key, &text),
                 Err(_) => reader.number(key, value),
             },
-            _ => reader.fault(key, unknown_key(key, KNOWN).detail),
+            _ => reader.fault(key, unknown_key(key, &KEYS.join(", ")).detail),
         }
     }
     reader.finish()
 }
 
+/// The filter that a query describes; what is wrong with it is noted there.
+pub(crate) fn of_query(query: &mut QueryPairs) -> FeedFilter {
+    let mut reader = FilterReader::new("");
+    for key in KEYS {
+        match query.get(key) {
+            Some(value) if key == "event_types" => reader.event_types(value.split(',')),
+            Some(value) => reader.id(key, value),
+            None => {}
+        }
+    }
+    reader.finish().unwrap_or_else(|faults| {
+        query.add(faults);
+        FeedFilter::default()
+    })
+}
+
 impl FilterReader {
     /// Of parts at this pointer.
-    pub(crate) fn new(base: &'static str) -> FilterReader {
+    fn new(base: &'static str) -> FilterReader {
         FilterReader { base, filter: FeedFilter::default(), faults: Vec::new() }
-    }
-
-    /// Takes a pair of a query string. Returns whether it belongs to a filter.
-    pub(crate) fn takes(&mut self, key: &str, value: &str) -> bool {
-        match key {
-            "event_types" => self.event_types(value.split(',')),
-            "user_id" | "product_id" => self.id(key, value),
-            _ => return false,
-        }
-        true
     }
 
     /// The filter.
     ///
     /// # Errors
     /// All faults of its parts.
-    pub(crate) fn finish(self) -> Result<FeedFilter, Vec<Fault>> {
+    fn finish(self) -> Result<FeedFilter, Vec<Fault>> {
         if self.faults.is_empty() { Ok(self.filter) } else { Err(self.faults) }
     }
 
@@ -135,10 +139,7 @@ impl FilterReader {
 
 /// Whether an event can have this type.
 pub(crate) fn is_event_type(name: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_lowercase();
-    let rest = |byte: u8| letter(byte) || byte.is_ascii_digit() || byte == b'_';
-    let written = name.bytes().next().is_some_and(letter) && name.bytes().all(rest);
-    name == OTHER || written && name.len() <= LONGEST_TYPE
+    name == OTHER || config::is_event_type(name)
 }
 
 #[cfg(test)]
@@ -164,11 +165,15 @@ mod tests {
             );
             assert_eq!(json(&text), Ok(expected.clone()), "{user}");
         }
-        let mut reader = FilterReader::new("");
-        let pairs = [("event_types", "buy,__other__"), ("user_id", "7"), ("product_id", "p 1")];
-        assert!(pairs.iter().all(|(key, value)| reader.takes(key, value)));
-        assert!(!reader.takes("since", "0:1"));
-        assert_eq!(reader.finish(), Ok(expected));
+        let of_text = |text: &str| {
+            let mut query = QueryPairs::of(text, &KEYS).unwrap();
+            let filter = of_query(&mut query);
+            query.finish(filter).map_err(|problem| problem.errors().len())
+        };
+        let text = "event_types=buy,__other__&user_id=7&product_id=p%201";
+        assert_eq!(of_text(text), Ok(expected));
+        assert_eq!(of_text("event_types=&user_id="), Ok(FeedFilter::default()));
+        assert_eq!(of_text("event_types=,&user_id=__other__&since=0:1"), Err(3));
         assert_eq!(json("{}"), Ok(FeedFilter::default()));
     }
 
@@ -189,9 +194,6 @@ mod tests {
             let found = json(text).unwrap_err();
             assert_eq!(found, faults, "{text}");
         }
-        let mut reader = FilterReader::new("");
-        assert!(reader.takes("event_types", "") && reader.takes("user_id", "__other__"));
-        assert_eq!(reader.finish().unwrap_err().len(), 2);
         let raw: &RawValue = serde_json::from_str(r#"{"event_types":["Buy"]}"#).unwrap();
         let told = of_json(raw).unwrap_err();
         assert_eq!(

@@ -9,7 +9,7 @@
 use super::codes::Code;
 use super::problem::Problem;
 use super::request_object::invalid_json;
-use super::{App, json_members, request_body};
+use super::{App, blocking, json_members, request_body};
 use crate::text;
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -19,7 +19,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tally_engine::engine::Appended;
-use tokio::time::timeout;
 
 /// Most events of a body.
 const MOST: usize = 20_000;
@@ -84,22 +83,15 @@ async fn append_body(app: &App, body: Bytes, kind: &'static str) -> Result<Vec<u
         .try_acquire_owned()
         .map_err(|_| Problem::overloaded("too many posts at once"))?;
     let engine = Arc::clone(&app.engine);
-    let work = tokio::task::spawn_blocking(move || {
-        let done = split_events(&body, kind).map(|events| engine.append(&events).map(reply_body));
-        drop(place);
-        done
-    });
+    let append =
+        move || split_events(&body, kind).map(|events| engine.append(&events).map(reply_body));
     let unavailable =
         |detail: &str, retry_helps| Problem::unavailable(Code::LogUnavailable, detail, retry_helps);
-    match timeout(app.limits.append, work).await {
-        Ok(Ok(Ok(Ok(done)))) => Ok(done),
-        Ok(Ok(Ok(Err(fault)))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
-        Ok(Ok(Err(problem))) => Err(problem),
-        Ok(Err(failed)) => {
-            tracing::error!(%failed, "writing events panicked");
-            Err(Problem::internal())
-        }
-        Err(_) => Err(unavailable(
+    match blocking::run_within(app.limits.append, blocking::holding(place, append)).await? {
+        Some(Ok(Ok(done))) => Ok(done),
+        Some(Ok(Err(fault))) => Err(unavailable(&fault.to_string(), fault.retry_helps())),
+        Some(Err(problem)) => Err(problem),
+        None => Err(unavailable(
             "the log did not acknowledge in time, so some of the events may be in it; events with \
              an event_id can safely be sent again",
             true,

@@ -5,15 +5,14 @@
 //! which may have megabytes, gets its tag there. What cannot be text is shown as `bytes_base64`.
 
 use super::audit::unavailable;
+use super::blocking::in_slot_within;
 use super::codes::Code;
-use super::event_filter::FilterReader;
 use super::json_members::push_text;
 use super::problem::Problem;
-use super::request_object::{given_pairs, unknown_key};
-use super::versions::blocking;
-use super::{App, answer, etag};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use super::query_pairs::{QueryPairs, RawPairs};
+use super::{App, answer, etag, event_filter};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -25,23 +24,24 @@ use std::sync::Arc;
 use tally_engine::engine::{
     EventPage, FoundRecord, JudgedRecord, PageRequest, ReadLogError, RecordVerdict,
 };
+use tally_engine::event::Position;
 use tally_engine::time::to_text;
-use tally_plugin::ask::Fault;
 
 /// Events of a page by default, and at most.
 const LIMIT: usize = 50;
 const MOST: usize = 1_000;
 
-const KNOWN: &str = "before, event_types, limit, product_id, user_id";
+/// The known keys of the query.
+const KEYS: [&str; 5] = ["before", "limit", "event_types", "user_id", "product_id"];
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: RawPairs,
 ) -> Result<Response, Problem> {
     let request = parse(query)?;
     let engine = Arc::clone(&app.engine);
     let work = move || engine.events_before(&request).map(|page| tagged(page_text(&page)));
-    blocking(&app, work).await?.map_err(|fault| unreadable(&fault))
+    in_slot_within(&app, work).await?.map_err(|fault| unreadable(&fault))
 }
 
 fn tagged(text: String) -> Response {
@@ -50,48 +50,15 @@ fn tagged(text: String) -> Response {
     ([kind, tag], text).into_response()
 }
 
-/// Unknown keys are faults: a filter that is misspelt would find everything. An empty value counts
-/// as none.
-fn parse(
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<PageRequest, Problem> {
-    let Query(pairs) =
-        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
-    let (mut filter, mut faults) = (FilterReader::new(""), Vec::new());
-    let (mut before, mut limit) = (None, LIMIT);
-    for (key, value) in given_pairs(&pairs, KNOWN) {
-        let detail = match key.as_str() {
-            "before" => match value.parse() {
-                Ok(position) => {
-                    before = Some(position);
-                    continue;
-                }
-                Err(detail) => {
-                    return Err(Problem::fault(Code::PositionInvalid, "/before", detail));
-                }
-            },
-            "limit" => match value.parse() {
-                Ok(events @ 1..=MOST) => {
-                    limit = events;
-                    continue;
-                }
-                _ => format!("limit is not an integer from 1 to {MOST}"),
-            },
-            key if filter.takes(key, value) => continue,
-            _ => {
-                faults.push(unknown_key(key, KNOWN));
-                continue;
-            }
-        };
-        faults.push(Fault { pointer: format!("/{key}"), detail });
-    }
-    match filter.finish() {
-        Ok(filter) if faults.is_empty() => Ok(PageRequest { before, limit, filter }),
-        other => {
-            faults.extend(other.err().into_iter().flatten());
-            Err(Problem::invalid(Code::InvalidParams, faults))
-        }
-    }
+fn parse(query: RawPairs) -> Result<PageRequest, Problem> {
+    let mut query = QueryPairs::new(query, &KEYS, Code::InvalidParams)?;
+    let limit = query.integer("limit", 1..=MOST).unwrap_or(LIMIT);
+    let filter = event_filter::of_query(&mut query);
+    let before = query.get("before").map(str::parse::<Position>).transpose();
+    let before = query.finish(before)?;
+    let before =
+        before.map_err(|detail| Problem::fault(Code::PositionInvalid, "/before", detail))?;
+    Ok(PageRequest { before, limit, filter })
 }
 
 fn page_text(page: &EventPage) -> String {
@@ -127,7 +94,7 @@ pub(crate) async fn record(
     let offset: u64 =
         offset.parse().map_err(|_| fault("/offset", "offset is not a whole number"))?;
     let engine = Arc::clone(&app.engine);
-    let found = blocking(&app, move || engine.record(partition, offset)).await?;
+    let found = in_slot_within(&app, move || engine.record(partition, offset)).await?;
     match found.map_err(|fault| unreadable(&fault))? {
         FoundRecord::Judged(found) => Ok(answer::json(&RecordReply::of(partition, found))),
         FoundRecord::NotHeld { start, end } => Err(not_found(format!(

@@ -4,13 +4,12 @@
 //! judged and nothing counted here.
 
 use super::audit::unavailable;
+use super::blocking::in_slot_within;
 use super::codes::Code;
 use super::problem::Problem;
-use super::request_object::{given_pairs, key_fault, unknown_key};
-use super::versions::blocking;
+use super::query_pairs::{QueryPairs, RawPairs};
 use super::{App, answer};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -34,7 +33,11 @@ struct FieldsReply {
     others: u64,
     fields: Vec<FieldReply>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    more: bool,
+    records_left_out: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fields_left_out: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    deeper_left_out: bool,
 }
 
 #[derive(Serialize)]
@@ -55,37 +58,29 @@ struct FieldReply {
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: RawPairs,
 ) -> Result<Response, Problem> {
-    let records = parse(query)?;
+    let mut query = QueryPairs::new(query, &[KEY], Code::InvalidParams)?;
+    let records = query.integer(KEY, 1..=MOST).unwrap_or(RECORDS);
+    let records = query.finish(records)?;
     let engine = Arc::clone(&app.engine);
-    let found = blocking(&app, move || engine.fields(records)).await?;
+    let found = in_slot_within(&app, move || engine.fields(records)).await?;
     let found = found.map_err(|fault| unavailable(&fault, fault.retry_helps()))?;
     Ok(answer::json(&FieldsReply::of(found)))
 }
 
-/// How many records. An empty value counts as none; an unknown key is a fault whatever its value.
-fn parse(query: Result<Query<Vec<(String, String)>>, QueryRejection>) -> Result<u64, Problem> {
-    let Query(pairs) =
-        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
-    let (mut records, mut faults) = (RECORDS, Vec::new());
-    for (key, value) in given_pairs(&pairs, KEY) {
-        match (key == KEY, value.parse()) {
-            (true, Ok(number @ 1..=MOST)) => records = number,
-            (true, _) => {
-                faults.push(key_fault(key, format!("{KEY} is not an integer from 1 to {MOST}")));
-            }
-            (false, _) => faults.push(unknown_key(key, KEY)),
-        }
-    }
-    if faults.is_empty() { Ok(records) } else { Err(Problem::invalid(Code::InvalidParams, faults)) }
-}
-
 impl FieldsReply {
     fn of(found: FieldReport) -> FieldsReply {
-        let FieldReport { records, others, fields, more } = found;
+        let FieldReport {
+            records,
+            others,
+            fields,
+            records_left_out,
+            fields_left_out,
+            deeper_left_out,
+        } = found;
         let fields = fields.into_iter().map(|field| FieldReply::of(field, records)).collect();
-        FieldsReply { records, others, fields, more }
+        FieldsReply { records, others, fields, records_left_out, fields_left_out, deeper_left_out }
     }
 }
 

@@ -7,14 +7,13 @@
 use super::codes::Code;
 use super::problem::Problem;
 use super::request_object::{RequestObject, key_fault};
-use super::{App, answer, request_body};
+use super::{App, answer, blocking, request_body};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
 use std::sync::Arc;
 use tally_engine::decode::Reason;
 use tally_engine::engine::{LetterReplayCounts, LetterReplayFault};
-use tokio::time::timeout;
 
 /// The only key of the body.
 const REASON: &str = "reason";
@@ -38,9 +37,9 @@ pub(crate) async fn replay(
     let body = request_body::json(&parts.headers, body, app.limits.body).await?;
     let reason = parse(&body)?;
     let engine = Arc::clone(&app.engine);
-    let work = tokio::task::spawn_blocking(move || engine.replay_letters(reason.as_deref()));
-    match timeout(app.limits.replay, work).await {
-        Ok(Ok(Ok(counts))) => {
+    let replay = move || engine.replay_letters(reason.as_deref());
+    match blocking::run_within(app.limits.replay, replay).await? {
+        Some(Ok(counts)) => {
             let LetterReplayCounts { appended, still_refused, in_log, undecided, more } = counts;
             let undecided = (undecided > 0).then_some(undecided);
             Ok(answer::json(&LetterReplayReply {
@@ -51,12 +50,8 @@ pub(crate) async fn replay(
                 more,
             }))
         }
-        Ok(Ok(Err(fault))) => Err(refused(&fault)),
-        Ok(Err(failed)) => {
-            tracing::error!(%failed, "replaying dead letters panicked");
-            Err(Problem::internal())
-        }
-        Err(_) => {
+        Some(Err(fault)) => Err(refused(&fault)),
+        None => {
             let detail = "the log did not answer in time; what was appended by then is not \
                           appended again, so the same request goes on";
             Err(Problem::unavailable(Code::LogUnavailable, detail, true))

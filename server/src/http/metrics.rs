@@ -7,13 +7,13 @@
 //! thread, but not its slot: the engine bounds how many of these a metric may have.
 
 use super::codes::Code;
-use super::complete_answer::{CompleteAnswer, panic_problem};
+use super::complete_answer::CompleteAnswer;
 use super::descriptor::{Descriptor, RejectedText};
 use super::metric_request::{self, MetricRequest};
 use super::problem::Problem;
 use super::rows::{RowForm, RowSource};
 use super::wait_for_position::WaitOutcome;
-use super::{App, answer, request_body};
+use super::{App, answer, blocking, request_body};
 use axum::BoxError;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -141,12 +141,8 @@ pub(super) async fn answer_body(app: &Arc<App>, body: &Bytes) -> Result<Complete
     }
     let long = body.clone();
     let place = acquire_slot(app).await?;
-    let read = tokio::task::spawn_blocking(move || {
-        let read = metric_request::parse(&long);
-        drop(place);
-        read
-    });
-    let asked = read.await.map_err(|failed| panic_problem(&failed))??;
+    let read = blocking::holding(place, move || metric_request::parse(&long));
+    let asked = blocking::run(read).await??;
     let (asked, evaluated) = evaluate_when_counted(app, asked).await?;
     CompleteAnswer::new(app, asked, evaluated).await
 }
@@ -228,16 +224,8 @@ pub(super) async fn in_slot<T: Send + 'static>(
     let permit = Arc::new(Mutex::new(Some(place)));
     let slot = EvaluationSlot { permit, until: Instant::now() + limit, calling };
     let given_back = ReleaseAtEnd(Arc::clone(&slot.permit));
-    let work = tokio::task::spawn_blocking(move || {
-        let done = work();
-        drop(given_back);
-        done
-    });
-    match timeout(limit, work).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(failed)) => Err(panic_problem(&failed)),
-        Err(_) => Err(EvaluateError::DeadlineExceeded(app.limits.evaluation).into()),
-    }
+    let done = blocking::run_within(limit, blocking::holding(given_back, work)).await?;
+    done.ok_or_else(|| EvaluateError::DeadlineExceeded(app.limits.evaluation).into())
 }
 
 /// A slot for an evaluation. Most evaluations end within a millisecond or two, so this waits for a

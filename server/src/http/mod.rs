@@ -11,6 +11,7 @@ mod answer_get;
 mod asyncapi;
 mod audit;
 mod batch;
+mod blocking;
 mod boards;
 mod budgeted_body;
 mod catalogue;
@@ -56,6 +57,7 @@ mod plugins;
 mod preview;
 mod problem;
 mod problems;
+mod query_pairs;
 mod question_query;
 mod redact_paths;
 mod refusals;
@@ -149,7 +151,8 @@ pub struct Limits {
     pub evaluation: Duration,
     /// Posts to the log at once; one more is answered 503.
     pub appends: usize,
-    /// How long the log may take to acknowledge; then 503.
+    /// How long the log may take to acknowledge; then 503. Orders, too, are waited for so long: a
+    /// second longer than the engine does (`ORDER_LIMIT`), so that it says what is known of them.
     pub append: Duration,
     /// Requests for dead letters at once; one more is answered 503.
     pub letters: usize,

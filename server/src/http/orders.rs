@@ -6,17 +6,19 @@
 //! which a page of another origin cannot send without a preflight. The engine carries orders out, on
 //! a blocking thread.
 
+use super::blocking::in_slot_within;
 use super::codes::Code;
 use super::metrics::{name_in, no_metric};
 use super::problem::Problem;
-use super::request_object::{RequestObject, key_fault, unknown_key};
-use super::versions::blocking;
+use super::query_pairs::{QueryPairs, RawPairs};
+use super::request_object::RequestObject;
 use super::{App, answer, request_body};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use serde_json::json;
 use std::sync::Arc;
+use tally_engine::config::is_metric_name;
 use tally_engine::engine::{MetricChange, MetricOrder, Order, OrderError};
 
 /// The only key of the query.
@@ -24,12 +26,10 @@ const DRY_RUN: &str = "dry_run";
 
 type NameInPath = Result<Path<String>, PathRejection>;
 
-type DryRunQuery = Result<Query<Vec<(String, String)>>, QueryRejection>;
-
 pub(crate) async fn promote(
     State(app): State<Arc<App>>,
     name: NameInPath,
-    query: DryRunQuery,
+    query: RawPairs,
     request: Request,
 ) -> Result<Response, Problem> {
     change(&app, MetricChange::Promote, name, query, request).await
@@ -38,7 +38,7 @@ pub(crate) async fn promote(
 pub(crate) async fn roll_back(
     State(app): State<Arc<App>>,
     name: NameInPath,
-    query: DryRunQuery,
+    query: RawPairs,
     request: Request,
 ) -> Result<Response, Problem> {
     change(&app, MetricChange::Rollback, name, query, request).await
@@ -47,7 +47,7 @@ pub(crate) async fn roll_back(
 pub(crate) async fn purge(
     State(app): State<Arc<App>>,
     name: NameInPath,
-    query: DryRunQuery,
+    query: RawPairs,
     request: Request,
 ) -> Result<Response, Problem> {
     change(&app, MetricChange::Purge, name, query, request).await
@@ -57,13 +57,14 @@ async fn change(
     app: &App,
     change: MetricChange,
     name: NameInPath,
-    query: DryRunQuery,
+    query: RawPairs,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = request_body::json(&parts.headers, body, app.limits.body).await?;
     holds_nothing(&body)?;
     let (metric, dry_run) = (name_in(name)?, dry_run(query)?);
+    // Whether one has it is the engine's to say.
     if !is_metric_name(&metric) {
         return Err(no_metric(app, &metric));
     }
@@ -76,36 +77,16 @@ fn holds_nothing(body: &[u8]) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(Code::InvalidRequest, faults)) }
 }
 
-/// Whether a metric may have this name; whether one has it is the engine's to say.
-fn is_metric_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    name.len() <= 64
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(fits)
-}
-
-/// Whether nothing is to be done: also where the value is left out. An unknown key is a fault whatever
-/// its value: one that is misspelt would have it done.
-fn dry_run(query: DryRunQuery) -> Result<bool, Problem> {
-    let Query(pairs) =
-        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
-    let (mut dry_run, mut faults) = (false, Vec::new());
-    for (key, value) in &pairs {
-        match (key.as_str(), value.as_str()) {
-            (DRY_RUN, "true" | "") => dry_run = true,
-            (DRY_RUN, "false") => {}
-            (DRY_RUN, _) => {
-                faults.push(key_fault(key, format!("{DRY_RUN} is neither true nor false")));
-            }
-            _ => faults.push(unknown_key(key, DRY_RUN)),
-        }
-    }
-    if faults.is_empty() { Ok(dry_run) } else { Err(Problem::invalid(Code::InvalidParams, faults)) }
+/// Whether nothing is to be done. A key that is misspelt is refused: it would have it done.
+pub(super) fn dry_run(query: RawPairs) -> Result<bool, Problem> {
+    let mut query = QueryPairs::new(query, &[DRY_RUN], Code::InvalidParams)?;
+    let dry_run = query.flag(DRY_RUN);
+    query.finish(dry_run)
 }
 
 async fn execute(app: &App, order: Order, dry_run: bool) -> Result<Response, Problem> {
     let engine = Arc::clone(&app.engine);
-    let said = blocking(app, move || engine.order(order)).await??;
+    let said = in_slot_within(app, move || engine.order(order)).await??;
     Ok(answer::json(&if dry_run { json!({ "would": said }) } else { json!({ "done": said }) }))
 }
 
@@ -162,21 +143,6 @@ mod tests {
             let refused =
                 holds_nothing(body.as_bytes()).map_err(|problem| problem.code().to_owned());
             assert_eq!(refused, Err(code.to_owned()), "{body}");
-        }
-    }
-
-    #[test]
-    fn a_query_says_whether_anything_is_done() {
-        let asked = |pairs: &[(&str, &str)]| {
-            let pairs = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into()));
-            dry_run(Ok(Query(pairs.collect()))).map_err(|problem| problem.code().to_owned())
-        };
-        assert_eq!(asked(&[]), Ok(false));
-        assert_eq!(asked(&[(DRY_RUN, "true")]), Ok(true));
-        assert_eq!(asked(&[(DRY_RUN, "")]), Ok(true), "a flag without a value is set");
-        assert_eq!(asked(&[(DRY_RUN, "false")]), Ok(false));
-        for wrong in [(DRY_RUN, "yes"), ("dryrun", "true"), ("dryrun", "")] {
-            assert_eq!(asked(&[wrong]), Err("invalid_params".into()), "{wrong:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::envelope::Envelope;
 use super::metric_request::parse_natural;
 use super::problem::Problem;
 use super::request_object::{RequestObject, invalid_json, key_fault};
-use super::{App, request_body};
+use super::{App, blocking, request_body};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -22,7 +22,6 @@ use std::time::Instant;
 use tally_engine::engine::{MakeFault, Preview, PreviewError, PreviewRequest};
 use tally_engine::memory::Held;
 use tally_plugin::ask::Fault;
-use tokio::time::timeout;
 
 /// The known keys of the body.
 const KEYS: [&str; 4] = ["plugin", "config", "params", "records"];
@@ -42,19 +41,13 @@ pub(crate) async fn preview(
     let (parts, body) = request.into_parts();
     let body = request_body::json(&parts.headers, body, app.limits.body).await?;
     let asked = Arc::clone(&app);
-    let work = tokio::task::spawn_blocking(move || answered(&asked, &body, started));
-    let (text, held) = match timeout(app.limits.preview, work).await {
-        Ok(Ok(answered)) => answered?,
-        Ok(Err(failed)) => {
-            tracing::error!(%failed, "a preview panicked");
-            return Err(Problem::internal());
-        }
-        Err(_) => {
-            let detail = "the preview is not made in time: its plugin, or the log, does not return; \
-                          until it does, no other preview is made";
-            return Err(Problem::new(Code::DeadlineExceeded, detail));
-        }
-    };
+    let preview = move || answered(&asked, &body, started);
+    let answered = blocking::run_within(app.limits.preview, preview).await?;
+    let (text, held) = answered.ok_or_else(|| {
+        let detail = "the preview is not made in time: its plugin, or the log, does not return; \
+                      until it does, no other preview is made";
+        Problem::new(Code::DeadlineExceeded, detail)
+    })??;
     let mut response = Response::new(sent(text, held));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);

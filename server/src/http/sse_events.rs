@@ -8,13 +8,11 @@
 
 use super::codes::Code;
 use super::connection::Connection;
-use super::event_filter::FilterReader;
 use super::feed_messages::{EVENT_END, event_head, failed_message, feed_message};
 use super::problem::Problem;
-use super::request_object::{given_pairs, unknown_key};
-use super::{App, sse};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
+use super::query_pairs::{QueryPairs, RawPairs};
+use super::{App, event_filter, sse};
+use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
@@ -34,13 +32,14 @@ const SHARED: usize = 4 * 1024;
 /// How long a client waits before it connects again after an internal error, milliseconds.
 const RETRY_FAILED: &str = "retry: 60000\n";
 
-const KNOWN: &str = "event_types, product_id, since, user_id";
+/// The known keys of the query.
+const KEYS: [&str; 4] = ["since", "event_types", "user_id", "product_id"];
 
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     connection: Option<Extension<Arc<Connection>>>,
     headers: HeaderMap,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: RawPairs,
 ) -> Result<Response, Problem> {
     let (filter, since) = parse(query, &headers)?;
     let place = Arc::clone(&app.sockets)
@@ -58,28 +57,13 @@ pub(crate) async fn stream(
     Ok(sse::respond(&app, connection, place, &cursor, messages(listener)))
 }
 
-/// Filter and position. An empty value counts as none.
-fn parse(
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-    headers: &HeaderMap,
-) -> Result<(FeedFilter, Option<Position>), Problem> {
-    let Query(pairs) =
-        query.map_err(|_| Problem::fault(Code::InvalidParams, "", "the query is not UTF-8"))?;
-    let (mut filter, mut since, mut unknown) = (FilterReader::new(""), None, Vec::new());
-    for (key, value) in given_pairs(&pairs, KNOWN) {
-        if key == "since" {
-            since = Some(value.as_str());
-        } else if !filter.takes(key, value) {
-            unknown.push(unknown_key(key, KNOWN));
-        }
-    }
-    match filter.finish() {
-        Ok(filter) if unknown.is_empty() => Ok((filter, position(since, headers)?)),
-        other => {
-            unknown.extend(other.err().into_iter().flatten());
-            Err(Problem::invalid(Code::InvalidParams, unknown))
-        }
-    }
+/// Filter and position.
+fn parse(query: RawPairs, headers: &HeaderMap) -> Result<(FeedFilter, Option<Position>), Problem> {
+    let mut query = QueryPairs::new(query, &KEYS, Code::InvalidParams)?;
+    let filter = event_filter::of_query(&mut query);
+    let since = query.get("since").map(str::to_owned);
+    let filter = query.finish(filter)?;
+    Ok((filter, position(since.as_deref(), headers)?))
 }
 
 /// Where to go on: a browser says with each request again where it began, and beside it how far it

@@ -13,10 +13,11 @@ use super::live::{
 use super::metric_request::MetricRequest;
 use super::metrics::name_in;
 use super::problem::Problem;
+use super::query_pairs::RawPairs;
 use super::question_query::QuestionQuery;
 use super::{App, etag, sse};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     connection: Option<Extension<Arc<Connection>>>,
     name: Result<Path<String>, PathRejection>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: RawPairs,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (asked, min_interval) = parse(name_in(name)?, query)?;
@@ -53,22 +54,11 @@ pub(crate) async fn stream(
     Ok(sse::respond(&app, connection.as_deref(), place, id, messages))
 }
 
-fn parse(
-    name: String,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<(MetricRequest, Duration), Problem> {
+fn parse(name: String, query: RawPairs) -> Result<(MetricRequest, Duration), Problem> {
     let mut query = QuestionQuery::new(query, &KEYS)?;
     let names = query.names();
-    let ms = query.get("min_interval_ms").map_or(Some(USUAL_PACE), |text| {
-        let ms = text.parse::<u64>().ok().filter(|ms| *ms <= LONGEST_PACE_MS);
-        ms.map(Duration::from_millis)
-    });
-    if ms.is_none() {
-        let detail = format!("min_interval_ms is not an integer from 0 to {LONGEST_PACE_MS}");
-        query.fault("min_interval_ms", &detail);
-    }
-    // What is no number was noted as a fault.
-    Ok((query.finish(name, names)?, ms.unwrap_or(USUAL_PACE)))
+    let ms = query.pairs.integer("min_interval_ms", 0..=LONGEST_PACE_MS);
+    Ok((query.finish(name, names)?, ms.map_or(USUAL_PACE, Duration::from_millis)))
 }
 
 /// The messages; they end within one whose reader is too slow, which is thereby none: who connects

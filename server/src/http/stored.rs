@@ -5,7 +5,7 @@
 //! of every metric; `GET /api/internal/stored/{metric}/{table}/{key}` the rows of a key, which is a
 //! JSON array of texts in base64url.
 
-use super::audit::blocking;
+use super::blocking::in_slot;
 use super::codes::Code;
 use super::problem::Problem;
 use super::{App, answer};
@@ -30,7 +30,7 @@ pub(crate) async fn tables(State(app): State<Arc<App>>) -> Response {
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let engine = Arc::clone(&app.engine);
-    let stored = blocking(&app, move || engine.stored()).await??;
+    let stored = in_slot(&app, move || engine.stored()).await??;
     Ok(answer::json(&json!({"metrics": stored})))
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn rows(
     };
     let key = texts.ok_or_else(fault)?;
     let engine = Arc::clone(&app.engine);
-    let rows = blocking(&app, move || engine.stored_rows(&metric, &table, &key)).await??;
+    let rows = in_slot(&app, move || engine.stored_rows(&metric, &table, &key)).await??;
     Ok(answer::json(&stored_rows(&rows)))
 }
 

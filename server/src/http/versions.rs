@@ -4,11 +4,11 @@
 //! Two answers are compared as values, and only as far as their positions allow: while events come,
 //! positions differ. What is done about revisions is in `orders`.
 
-use super::codes::Code;
+use super::blocking::in_slot_within;
 use super::descriptor::Descriptor;
 use super::metrics::{name_in, no_metric};
 use super::problem::Problem;
-use super::{App, answer, audit};
+use super::{App, answer};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -18,7 +18,6 @@ use std::sync::Arc;
 use tally_engine::engine::{Revision, Role};
 use tally_engine::time::to_text;
 use tally_plugin::ask::Warning;
-use tokio::time::timeout;
 
 #[derive(Serialize)]
 struct VersionList<'a> {
@@ -77,7 +76,7 @@ pub(crate) async fn list(
     let name = name_in(name)?;
     let asked = name.clone();
     let engine = Arc::clone(&app.engine);
-    let revisions = blocking(&app, move || engine.revisions(&asked)).await?;
+    let revisions = in_slot_within(&app, move || engine.revisions(&asked)).await?;
     let Some(first) = revisions.first() else {
         return Err(no_metric(&app, &name));
     };
@@ -137,31 +136,4 @@ fn answer_text(revision: &Revision, example: usize) -> Option<AnswerText> {
             error: Some(fault.to_string()),
         },
     })
-}
-
-/// Runs work off the async threads, in one of the places for work that may take a while.
-pub(super) async fn blocking<T: Send + 'static>(
-    app: &App,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    let place = audit::acquire_slot(app).await?;
-    let work = tokio::task::spawn_blocking(move || {
-        let done = work();
-        drop(place);
-        done
-    });
-    match timeout(app.limits.append, work).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(failed)) => {
-            tracing::error!(%failed, "work for a request panicked");
-            Err(Problem::internal())
-        }
-        Err(_) => {
-            let detail = format!(
-                "it takes longer than {:?} and continues in the background",
-                app.limits.append
-            );
-            Err(Problem::new(Code::DeadlineExceeded, detail))
-        }
-    }
 }

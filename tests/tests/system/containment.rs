@@ -189,7 +189,7 @@ fn a_plugin_that_is_slow_or_does_not_return_is_named_and_can_be_left_out() {
     let told = client
         .readyz("it is named", LIMIT, |answer| answer.status == 503 && answer.text.contains(named))
         .unwrap();
-    assert!(told.contains("restart with --disable poison"), "{told}");
+    assert!(told.contains("restart with `tally run --disable poison`"), "{told}");
     tally.kill().unwrap();
 
     home.flags(&["--disable", "poison"]);

@@ -1,8 +1,10 @@
-//! Dead letters that are judged again by today's `[events]`: over an embedded log whose retention
-//! has taken their records, with an end at each moment of it, and by two engines at once over real
-//! Kafka. Each counts once, which `tally verify` finds too.
+//! Dead letters. Each refused record has one, whichever lane is the first to judge it so. They are
+//! judged again by today's `[events]`: over an embedded log whose retention has taken their records,
+//! with an end at each moment of it, and by two engines at once over real Kafka. Each counts once,
+//! which `tally verify` finds too.
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tally_tests::client::Client;
 use tally_tests::kafka::Kafka;
@@ -72,15 +74,20 @@ fn letters(client: &Client, records: u64) {
 fn refused() -> Home {
     let home = Home::new(&config("7d", LENIENT)).unwrap();
     let tally = home.start().unwrap();
-    let all = LETTERS.iter().flat_map(|(_, text, count)| (0..*count).map(move |_| *text));
-    let all: String = all.map(|text| format!("{text}\n")).collect();
-    tally.client.post_all(&all).unwrap();
+    append_all(&tally.client);
     tally.stop().unwrap();
     home.write("metrics.toml", config("7d", "")).unwrap();
     let tally = home.start().unwrap();
     letters(&tally.client, ALL);
     tally.stop().unwrap();
     home
+}
+
+/// Appends all of [`LETTERS`], to an engine that reads them as events.
+fn append_all(client: &Client) {
+    let all = LETTERS.iter().flat_map(|(_, text, count)| (0..*count).map(move |_| *text));
+    let all: String = all.map(|text| format!("{text}\n")).collect();
+    client.post_all(&all).unwrap();
 }
 
 /// Has the log drop the records of the letters.
@@ -252,6 +259,91 @@ fn what_was_counted_while_the_log_held_it_is_not_sent_again() {
     all_have_their_history(&tally.client);
     assert_eq!(replayed(&tally.client, "{}"), expected(0, 1, VIEWS), "they were counted");
     assert_eq!(views(&tally.client), VIEWS);
+    tally.stop().unwrap();
+}
+
+/// The revision before counts on as events were read before; when that is configured again it
+/// answers, and these records are not read once more.
+#[test]
+fn what_an_earlier_reading_refuses_has_letters_when_it_is_configured_again() {
+    let home = Home::new(&config("7d", "")).unwrap();
+    let tally = home.start().unwrap();
+    tally.client.post_all("{\"user_id\":1,\"product_id\":1,\"event_type\":\"buy\"}\n").unwrap();
+    all_have_their_history(&tally.client);
+    tally.stop().unwrap();
+    home.write("metrics.toml", config("7d", LENIENT)).unwrap();
+    let tally = home.start().unwrap();
+    append_all(&tally.client);
+    letters(&tally.client, ALL);
+    tally.stop().unwrap();
+    home.write("metrics.toml", config("7d", "")).unwrap();
+    let tally = home.start().unwrap();
+    until(&tally.client, "the revision of before answers", |client| {
+        let at = format!("0:{}", ALL + 1);
+        let found = client.ask("event_frequencies", &json!({}), &at);
+        let found = found.map_err(|fault| format!("{fault:#}"))?;
+        if found["by_type"] == json!({"buy": 1}) { Ok(()) } else { Err(found.to_string()) }
+    });
+    let counts = get(&tally.client, "/api/dead-letters").unwrap()["counts"].clone();
+    let each: BTreeMap<&str, u64> =
+        LETTERS.iter().map(|(reason, _, many)| (*reason, *many)).collect();
+    assert_eq!(counts, json!(each));
+    tally.stop().unwrap();
+}
+
+/// Only some metrics, and two letters that are kept.
+fn few(more: &str) -> String {
+    let config = config("7d", &format!("[plugins]\nshipped = []\n{more}"));
+    config.replace("[store]\n", "[store]\ndead_letters = 2\n")
+}
+
+/// The section of a metric.
+fn section(name: &str) -> String {
+    format!("[metrics.{name}]\nplugin = \"event_frequencies\"\n")
+}
+
+/// Waits until a metric has counted all of [`LETTERS`], and what was counted is stored.
+fn has_passed(client: &Client, metric: &str) {
+    until(client, "it has counted all", |client| {
+        let found = client.ask(metric, &json!({}), &format!("0:{ALL}"));
+        found.map(drop).map_err(|fault| format!("{fault:#}"))
+    });
+    all_have_their_history(client);
+}
+
+/// A home whose engine counts in no metric, and has appended all of [`LETTERS`].
+fn uncounted() -> Home {
+    let home = Home::new(&few(LENIENT)).unwrap();
+    // Without a metric it does not become ready.
+    let tally = home.listening().unwrap();
+    append_all(&tally.client);
+    tally.stop().unwrap();
+    home
+}
+
+#[test]
+fn what_no_metric_had_counted_has_letters_once_one_counts_it() {
+    let home = uncounted();
+    let without_limit = |more: &str| few(more).replace("dead_letters = 2\n", "");
+    home.write("metrics.toml", without_limit("")).unwrap();
+    let tally = home.listening().unwrap();
+    home.write("metrics.toml", without_limit(&section("views"))).unwrap();
+    has_passed(&tally.client, "views");
+    letters(&tally.client, ALL);
+    tally.stop().unwrap();
+}
+
+#[test]
+fn a_metric_that_comes_later_writes_no_letters_of_what_another_one_counted() {
+    let home = uncounted();
+    home.write("metrics.toml", few(&section("views"))).unwrap();
+    let tally = home.start().unwrap();
+    has_passed(&tally.client, "views");
+    letters(&tally.client, ALL);
+    home.write("metrics.toml", few(&(section("views") + &section("again")))).unwrap();
+    has_passed(&tally.client, "again");
+    // Those that are no longer kept would be counted once more.
+    letters(&tally.client, ALL);
     tally.stop().unwrap();
 }
 

@@ -189,10 +189,22 @@ fn sockets_and_streams_pass_and_names_are_judged_by_the_engine() {
     let csv = client.send("GET", FREQUENCIES, &[("accept", "text/csv")], "").unwrap();
     assert!(csv.text.starts_with("total,"), "{}", csv.text);
     // What belongs to operators and to the command line does not pass; the page does.
-    let order = "/api/metrics/event_frequencies/promote?dry_run=true";
-    assert_eq!(tally.client.post(order, "{}").unwrap().json()["code"], "not_possible");
-    let refused = client.post(order, "{}").unwrap();
-    assert!(refused.status == 404 && refused.text.contains("nginx"), "{}", refused.text);
+    let orders = [
+        ("POST", "/api/metrics/event_frequencies/promote?dry_run=true", "{}", "not_possible"),
+        ("PUT", "/api/sections/sales", r#"{"plugin":"x"}"#, "section_invalid"),
+        ("DELETE", "/api/sections/sales", "", "section_not_found"),
+        ("POST", "/api/preview", r#"{"plugin":"x"}"#, "plugin_not_found"),
+    ];
+    for (method, path, body, code) in orders {
+        let send = |client: &Client| {
+            client.send(method, path, &[("content-type", "application/json")], body).unwrap()
+        };
+        let judged = send(&tally.client);
+        assert_eq!(judged.json()["code"], code, "{method} {path}: {}", judged.text);
+        let refused = send(&client);
+        assert!(refused.status == 404 && refused.text.contains("nginx"), "{}", refused.text);
+    }
+    assert_eq!(client.get("/api/sections").unwrap().status, 200);
     assert_eq!(client.get("/").unwrap().header("content-type"), "text/html; charset=utf-8");
     let internal = "/api/internal/log";
     assert_eq!(tally.client.get(internal).unwrap().status, 200);

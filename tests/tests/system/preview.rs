@@ -124,7 +124,9 @@ fn fields_are_those_that_the_newest_records_have() {
     assert_eq!(fields(""), json!({"records": 0, "fields": []}));
     client.post_all(&lines(0, 600)).unwrap();
     let found = fields("?records=10000");
-    assert_eq!((&found["records"], found.get("more")), (&json!(600), None), "{found}");
+    // Nothing is left out.
+    let keys = found.as_object().unwrap().len();
+    assert_eq!((&found["records"], keys), (&json!(600), 2), "{found}");
     let of = |pointer: &str| {
         let fields = found["fields"].as_array().unwrap();
         let field = fields.iter().find(|field| field["pointer"] == pointer);
@@ -228,6 +230,31 @@ fn a_plugin_that_fails_or_hangs_in_a_preview_harms_nothing() {
     let total = client.ask("event_frequencies", &json!({}), &end).unwrap();
     assert_eq!(total["total"], 451, "counting and answers go on");
     tally.kill().unwrap();
+}
+
+#[test]
+fn a_plugin_that_ended_the_process_in_a_preview_is_named_by_the_next_start() {
+    let config =
+        format!("{CONFIG}[plugins]\ndir = \"plugins\"\n[metrics.poison]\nenabled = false\n");
+    let home = Home::new(&config).unwrap();
+    let folder = home.path().join("plugins");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(poison(true).unwrap(), folder.join("poison.so")).unwrap();
+    let mut tally = home.start().unwrap();
+    let aborts = "{\"user_id\":1,\"product_id\":901,\"event_type\":\"view\"}\n";
+    let end = tally.client.post_all(aborts).unwrap();
+    let request = json!({"plugin": "poison", "records": 1});
+    assert!(tally.client.post("/api/preview", request.to_string()).is_err());
+    tally.process.ended(LIMIT).unwrap();
+    drop(tally);
+    let tally = home.start().unwrap();
+    let said = tally.process.tail();
+    let words = "ended the process with signal 6, while it was loaded or tried";
+    let line = said.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("poison"), "{line}");
+    let total = tally.client.ask("event_frequencies", &json!({}), &end).unwrap();
+    assert_eq!(total["total"], 1, "what is served counts");
+    tally.stop().unwrap();
 }
 
 /// Fields and previews read a topic like the log of the engine's own.

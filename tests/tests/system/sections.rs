@@ -141,6 +141,80 @@ fn a_section_counts_its_history_outlives_the_engine_and_is_retired() {
     tally.stop().unwrap();
 }
 
+/// What a change of the section `by_product` would do; nothing may come of it.
+fn foreseen(home: &Home, client: &Client, section: Option<&Value>) -> Value {
+    let before = (listed(client), fs::read(file(home)).ok());
+    let path = "/api/sections/by_product?dry_run=true";
+    let headers = [("content-type", "application/json")];
+    let answer = match section {
+        Some(section) => client.send("PUT", path, &headers, section.to_string()),
+        None => client.send("DELETE", path, &[], ""),
+    };
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!((listed(client), fs::read(file(home)).ok()), before, "nothing is written");
+    answer.json()
+}
+
+/// Effect on the metric, whether history is counted, words of the sentence.
+fn check_foreseen(told: &Value, effect: &str, counts_history: bool, words: &[&str]) {
+    assert_eq!(
+        (&told["metric"], &told["counts_history"]),
+        (&json!(effect), &json!(counts_history)),
+        "{told}"
+    );
+    let would = told["would"].as_str().unwrap();
+    for word in words {
+        assert!(would.contains(word), "{word}: {would}");
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_a_change_does_before_it_does_it() {
+    let home = Home::new(CONFIG).unwrap();
+    let tally = home.start().unwrap();
+    let client = &tally.client;
+    let end = post(client, 0, 1_000);
+    let (all, buys) = (by_product(&[]), by_product(&["buy"]));
+    let told = foreseen(&home, client, Some(&all));
+    check_foreseen(&told, "added", true, &["plugin counts", "count all that the log holds"]);
+    assert_eq!(told["section"]["section"], all);
+    assert_eq!(state(client, "by_product"), "absent");
+
+    assert_eq!(put(client, "by_product", &all).json(), told["section"]);
+    until_state(client, "by_product", "active");
+    assert_eq!(counted(client, &end), 1_000);
+    let revision = |client: &Client| {
+        let list = client.get("/api/metrics/by_product/versions").unwrap().json();
+        list["versions"][0]["revision"].as_str().unwrap().to_owned()
+    };
+    let first = revision(client);
+    check_foreseen(&foreseen(&home, client, Some(&all)), "kept", false, &["nothing would change"]);
+    let mut other = all.clone();
+    other["keep_old"] = json!("2h");
+    let told = foreseen(&home, client, Some(&other));
+    check_foreseen(&told, "kept", false, &[&first, "nothing would be counted again"]);
+    let mut later = buys.clone();
+    (later["history"], later["promote"]) = (json!("none"), json!("manual"));
+    let told = foreseen(&home, client, Some(&later));
+    check_foreseen(&told, "replaced", false, &[&first, "comes from then on", "wait for a promote"]);
+    let told = foreseen(&home, client, Some(&buys));
+    check_foreseen(&told, "replaced", true, &[&first, "count all", "events for 1 h longer"]);
+    assert_eq!(revision(client), first);
+
+    let off = json!({"plugin": "counts", "enabled": false});
+    for gone in [foreseen(&home, client, Some(&off)), foreseen(&home, client, None)] {
+        check_foreseen(&gone, "removed", false, &["would be retired", "purge by_product"]);
+    }
+    assert_eq!(state(client, "by_product"), "active");
+    assert_eq!(delete(client, "by_product").status, 200);
+    let told = foreseen(&home, client, Some(&all));
+    check_foreseen(&told, "added", false, &[&first, "go on from what is stored"]);
+    let refused = client.send("DELETE", "/api/sections/by_product?dry_run", &[], "").unwrap();
+    assert_eq!((refused.status, &refused.json()["code"]), (404, &json!("section_not_found")));
+    tally.stop().unwrap();
+}
+
 /// The body, JSON pointers of the faults, words of the advice.
 fn wrong() -> Vec<(Value, Vec<&'static str>, &'static str)> {
     let counts = |config: Value| json!({"plugin": "counts", "config": config});

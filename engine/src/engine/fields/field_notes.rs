@@ -31,7 +31,8 @@ pub(super) struct FieldNotes {
     others: u64,
     fields: HashMap<String, FieldNote>,
     hasher: RandomState,
-    more: bool,
+    fields_left_out: bool,
+    deeper_left_out: bool,
 }
 
 /// What was seen of a field.
@@ -64,7 +65,7 @@ struct ReadableAs {
 impl FieldNotes {
     /// Looks at a record.
     pub(super) fn add(&mut self, payload: &[u8]) {
-        let FieldNotes { records, others, fields, hasher, more } = self;
+        let FieldNotes { records, others, fields, hasher, fields_left_out, deeper_left_out } = self;
         if payload.len() > MAX_BYTES {
             *others += 1;
             return;
@@ -73,7 +74,7 @@ impl FieldNotes {
         let walked = walk(payload, &mut |pointer, kind, raw| {
             let known = fields.contains_key(pointer);
             if !known && fields.len() >= POINTERS {
-                *more = true;
+                *fields_left_out = true;
                 return;
             }
             if !known {
@@ -86,13 +87,13 @@ impl FieldNotes {
         match walked {
             WalkEnd::NoObject => *others += 1,
             WalkEnd::Whole => *records = number,
-            WalkEnd::Part => (*records, *more) = (number, true),
+            WalkEnd::Part => (*records, *deeper_left_out) = (number, true),
         }
     }
 
     /// What was seen, in no order.
     pub(super) fn report(self, events: &EventsConfig) -> FieldReport {
-        let FieldNotes { records, others, fields, more, .. } = self;
+        let FieldNotes { records, others, fields, fields_left_out, deeper_left_out, .. } = self;
         let of = &events.fields;
         let mapped = [
             ("event_id", &of.event_id),
@@ -116,7 +117,14 @@ impl FieldNotes {
                 column: note.reads.column(),
             }
         };
-        FieldReport { records, others, fields: fields.into_iter().map(field).collect(), more }
+        FieldReport {
+            records,
+            others,
+            fields: fields.into_iter().map(field).collect(),
+            records_left_out: false,
+            fields_left_out,
+            deeper_left_out,
+        }
     }
 }
 
@@ -253,7 +261,11 @@ mod tests {
             (Some("user_id"), 1, vec![(ValueKind::Number, 1)])
         );
         let all = report(&["", "{}", "x"]);
-        assert_eq!((all.records, all.others, all.more), (1, 2, false));
+        assert_eq!((all.records, all.others), (1, 2));
+        assert!(!all.fields_left_out && !all.deeper_left_out);
+        let deep = format!("{}1{}", "{\"x\":".repeat(20), "}".repeat(20));
+        let deep = report(&[deep.as_str()]);
+        assert!(!deep.fields_left_out && deep.deeper_left_out);
     }
 
     #[test]
@@ -281,7 +293,8 @@ mod tests {
     fn whatever_records_hold_notes_stay_small() {
         let many: Vec<String> = (0..10_000).map(|n| format!("{{\"k{n}\":{n}}}")).collect();
         let all = report(&many.iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!((all.fields.len(), all.records, all.more), (POINTERS, 10_000, true));
+        assert_eq!((all.fields.len(), all.records), (POINTERS, 10_000));
+        assert!(all.fields_left_out && !all.deeper_left_out);
         let many: Vec<String> = (0..1_000).map(|n| format!("{{\"x\":{n}}}")).collect();
         let x = field(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!((x.distinct, x.examples.len()), (None, EXAMPLES));

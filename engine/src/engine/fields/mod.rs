@@ -2,7 +2,7 @@
 //!
 //! Reads the newest records of all partitions, whatever their verdict, and looks at each that is a
 //! JSON object. Everything is bounded: bytes, time, depth, pointers, their length, values that are
-//! told apart, examples. Where a bound is met the report says that there is more. Judges nothing.
+//! told apart, examples. Where a bound is met the report says what is left out. Judges nothing.
 
 mod field_notes;
 mod object_walk;
@@ -34,9 +34,12 @@ pub struct FieldReport {
     pub others: u64,
     /// Those that most records have, first.
     pub fields: Vec<RecordField>,
-    /// Whether there are more records than were read of those that were wanted, more fields, or
-    /// deeper ones.
-    pub more: bool,
+    /// Whether some of the records that were wanted were not read.
+    pub records_left_out: bool,
+    /// Whether records have more fields than are told.
+    pub fields_left_out: bool,
+    /// Whether records have members below those that are told: too deep, or with too long a pointer.
+    pub deeper_left_out: bool,
 }
 
 /// A field of records.
@@ -133,13 +136,15 @@ fn report(
 ) -> Result<FieldReport, LogError> {
     let found = newest(log, records, wall_ms(), Instant::now() + LOOK)?;
     let mut notes = FieldNotes::default();
-    let (mut unread, mut left) = (false, bytes);
+    let (mut records_left_out, mut left) = (false, bytes);
     let until = Instant::now() + read;
-    let parts = found.ranges.len();
-    for (n, range) in found.ranges.iter().enumerate().filter(|(_, range)| range.from < range.to) {
+    // An empty one takes no part of time and bytes.
+    let ranges: Vec<_> = found.ranges.iter().filter(|range| range.from < range.to).collect();
+    let parts = ranges.len();
+    for (n, range) in ranges.into_iter().enumerate() {
         // To open a reader takes time, too.
         if Instant::now() >= until {
-            unread = true;
+            records_left_out = true;
             break;
         }
         // Each partition has its part of what is left, so that none is left out.
@@ -158,14 +163,15 @@ fn report(
             }
             let is_over = own == 0 || Instant::now() >= ends;
             if is_over && last.offset + 1 < range.to {
-                unread = true;
+                records_left_out = true;
                 break;
             }
         }
     }
     let mut report = notes.report(events);
     report.fields.sort_by(|a, b| b.records.cmp(&a.records).then_with(|| a.pointer.cmp(&b.pointer)));
-    report.more |= unread || report.fields.len() > FIELDS;
+    report.records_left_out = records_left_out;
+    report.fields_left_out |= report.fields.len() > FIELDS;
     report.fields.truncate(FIELDS);
     Ok(report)
 }

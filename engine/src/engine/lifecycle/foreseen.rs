@@ -49,12 +49,12 @@ pub(super) fn purged(name: &str, revisions: usize) -> String {
 }
 
 /// A revision, for people.
-fn described(served: &ServedRevision) -> String {
+pub(super) fn described(served: &ServedRevision) -> String {
     format!("revision {} (version {})", served.number(), served.askable.plugin.version())
 }
 
 /// A length of time in its largest whole unit.
-fn lasting(time: Duration) -> String {
+pub(super) fn lasting(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
     let whole = units.into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));

@@ -10,6 +10,7 @@ use super::leave::{LaneHandle, Then};
 use super::manager::{CHECK_EVERY, PluginManager};
 use super::snapshot::{LaneId, LaneKind};
 use crate::engine::catalog::{ServedRevision, Stage};
+use crate::engine::counted_records::judged_before;
 use crate::event::Position;
 use crate::pipeline::{Command, CommandError, Handle, LaneStatus, MetricProgress, View};
 use crate::progress::{Halt, RevisionNo};
@@ -150,7 +151,9 @@ impl PluginManager {
         }
         let started = match (kind, metrics.as_slice()) {
             (LaneKind::Beside, [metric]) => self.factory.beside(metric),
-            _ => self.factory.backfill(&metrics),
+            _ => self
+                .factory
+                .backfill(&metrics, judged_before(&self.catalog, &self.view, &*self.factory.store)),
         };
         match started {
             Ok(lane) => {

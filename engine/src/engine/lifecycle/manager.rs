@@ -15,12 +15,13 @@ use super::serve::Unserved;
 use super::snapshot::{LaneKind, Tried};
 use super::thread::{self, Asked, ManagerThread};
 use crate::database::Database;
+use crate::engine::ConfigFile;
 use crate::engine::answer_slots::AnswerSlots;
 use crate::engine::catalog::{MetricCatalog, ServedRevision};
 use crate::engine::event_rate::RateSamples;
 use crate::engine::lane_factory::LaneFactory;
 use crate::engine::system_report::SystemReport;
-use crate::engine::tried_plugin::TriedPlugin;
+use crate::engine::tried_plugin::TriedPlugins;
 use crate::engine::watchdog::CallWatchdog;
 use crate::host::{PluginSet, Registry};
 use crate::pipeline::{Followers, Handle, LaneStatus, View};
@@ -47,11 +48,11 @@ pub(in crate::engine) struct ManagerParts {
     pub(in crate::engine) registry: Registry,
     /// Where the plugins of the folders are shown to others.
     pub(in crate::engine) plugins: Arc<RwLock<PluginSet>>,
-    /// Where the plugin is named that judges a section.
-    pub(in crate::engine) judging: Arc<TriedPlugin>,
+    /// Where plugins are named that the thread itself calls.
+    pub(in crate::engine) tried: Arc<TriedPlugins>,
     pub(in crate::engine) sections: MetricSections,
     /// The configuration file, if there is one.
-    pub(in crate::engine) file: Option<PathBuf>,
+    pub(in crate::engine) file: Option<ConfigFile>,
     pub(in crate::engine) catalog: Arc<RwLock<MetricCatalog>>,
     pub(in crate::engine) view: Arc<View>,
     /// The main lane's.
@@ -126,7 +127,7 @@ pub(in crate::engine) fn start(parts: ManagerParts) -> std::io::Result<ManagerTh
     let manager = PluginManager {
         scan: ChangeScan::new(
             (parts.registry, parts.plugins),
-            (parts.sections, parts.judging),
+            (parts.sections, parts.tried.judging.clone()),
             parts.file,
             parts.private,
         ),
@@ -151,7 +152,7 @@ pub(in crate::engine) fn start(parts: ManagerParts) -> std::io::Result<ManagerTh
             foreign_seen: Instant::now(),
         },
     };
-    thread::start(manager, status)
+    thread::start(manager, status, parts.tried)
 }
 
 impl PluginManager {

@@ -9,6 +9,7 @@
 
 mod foreign_revisions;
 mod foreseen;
+mod foreseen_section;
 mod lane_pool;
 mod leave;
 mod leaving;
@@ -21,6 +22,7 @@ mod reconcile;
 mod replace_code;
 mod roles;
 mod scan;
+mod section_room;
 mod sections;
 mod serve;
 mod snapshot;

@@ -8,11 +8,12 @@
 
 use crate::config::MetricConfig;
 use crate::engine::catalog::PromotionWish;
+use crate::file_draft;
 use crate::files::{self, ReadError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Most bytes of the file: several times what a thousand metrics take.
@@ -144,11 +145,7 @@ impl Notebook {
         if let Some(folder) = self.file.parent() {
             fs::create_dir_all(folder)?;
         }
-        let unfinished = self.file.with_extension("tmp");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(&serde_json::to_vec_pretty(&self.entries)?)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.file)
+        file_draft::replace(&self.file, &serde_json::to_vec_pretty(&self.entries)?)
     }
 }
 

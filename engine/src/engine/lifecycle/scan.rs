@@ -12,8 +12,8 @@ use crate::config::load::{FileChoice, Inputs, load};
 use crate::config::{MetricConfig, Promote, SECTIONS_FILE, SectionFault, Sections};
 use crate::engine::check_start::judge;
 use crate::engine::tried_plugin::TriedPlugin;
-use crate::engine::{OrderError, Rejected, SectionChange, SectionError, SectionInfo};
-use crate::host::{self, PluginSet, Registry, RejectedFile};
+use crate::engine::{ConfigFile, OrderError, Rejected, SectionChange, SectionError, SectionInfo};
+use crate::host::{self, JudgedSection, PluginSet, Registry, RejectedFile};
 use crate::store::RevisionId;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,16 +53,45 @@ struct FoundMetric {
     revision: RevisionId,
 }
 
+/// A change of the data directory's sections that is possible and not made yet.
+pub(super) struct PlannedSection {
+    pub(super) change: SectionChange,
+    /// The sections with it.
+    own: Sections,
+    /// What is made of it; `None`: nothing new.
+    judged: Option<JudgedSection>,
+}
+
+impl PlannedSection {
+    /// The metric that it makes.
+    pub(super) fn metric(&self) -> Option<Arc<host::Metric>> {
+        self.judged.as_ref().and_then(JudgedSection::metric)
+    }
+
+    /// The section of this name.
+    pub(super) fn info(&self, name: &str) -> Option<SectionInfo> {
+        sections::info_of(&self.own, name, false)
+    }
+}
+
+impl FolderMetric {
+    pub(super) fn of(plugin: &Arc<host::Metric>, revision: &RevisionId) -> FolderMetric {
+        let manual = plugin.section().promote == Promote::Manual;
+        FolderMetric { code: CodeId::of(plugin), revision: revision.clone(), manual }
+    }
+}
+
 impl ChangeScan {
-    /// For a start that has just read the configuration.
+    /// For a start that has read the configuration.
     pub(super) fn new(
         (registry, plugins): (Registry, Arc<RwLock<PluginSet>>),
         (sections, judging): (MetricSections, Arc<TriedPlugin>),
-        file: Option<PathBuf>,
+        file: Option<ConfigFile>,
         private: PathBuf,
     ) -> ChangeScan {
-        let file = file.map(WatchedFile::new);
-        let own_file = WatchedFile::new(sections.own().file().to_owned());
+        let file = file.map(|ConfigFile { path, stamp }| WatchedFile::new(path, stamp));
+        let own_file = sections.own().file().to_owned();
+        let own_file = WatchedFile::new(own_file, sections.own_stamp());
         let found = BTreeMap::new();
         ChangeScan {
             registry,
@@ -99,11 +128,7 @@ impl ChangeScan {
     /// What was found, as plain data.
     pub(super) fn folder(&self) -> Folder {
         let metric = |(name, FoundMetric { plugin, revision }): (&String, &FoundMetric)| {
-            let manual = plugin.section().promote == Promote::Manual;
-            (
-                name.clone(),
-                FolderMetric { code: CodeId::of(plugin), revision: revision.clone(), manual },
-            )
+            (name.clone(), FolderMetric::of(plugin, revision))
         };
         self.found.iter().map(metric).collect()
     }
@@ -160,15 +185,39 @@ impl ChangeScan {
         self.sections.take_new()
     }
 
-    /// Adds or changes a section of the data directory, if it would be served.
+    /// Adds or changes a section of the data directory, if it would be served. `room`: refuses the
+    /// metric that it makes where there is no room for it.
     pub(super) fn put_section(
         &mut self,
         name: &str,
         section: Table,
+        room: impl FnOnce(&host::Metric) -> Result<(), SectionError>,
     ) -> Result<SectionChange, SectionError> {
+        let PlannedSection { change, own, judged } = self.plan_section(name, section, room)?;
+        if change == SectionChange::Unchanged {
+            return Ok(change);
+        }
+        self.write_own(own)?;
+        if let Some(judged) = judged {
+            self.registry.keep(judged);
+        }
+        Ok(change)
+    }
+
+    /// Judges a section that is to be added or changed in the data directory; changes nothing.
+    /// `room`: as for [`ChangeScan::put_section`].
+    pub(super) fn plan_section(
+        &mut self,
+        name: &str,
+        section: Table,
+        room: impl FnOnce(&host::Metric) -> Result<(), SectionError>,
+    ) -> Result<PlannedSection, SectionError> {
         self.require_own(name)?;
         let change = match self.sections.own().given().get(name) {
-            Some(before) if *before == section => return Ok(SectionChange::Unchanged),
+            Some(before) if *before == section => {
+                let own = self.sections.own().clone();
+                return Ok(PlannedSection { change: SectionChange::Unchanged, own, judged: None });
+            }
             Some(_) => SectionChange::Changed,
             None => SectionChange::Added,
         };
@@ -194,21 +243,39 @@ impl ChangeScan {
         };
         let judged =
             judged.map_err(|faults| SectionError::Invalid(sections::as_section_faults(&faults)))?;
-        self.write_own(own)?;
-        if let Some(judged) = judged {
-            self.registry.keep(judged);
+        let planned = PlannedSection { change, own, judged };
+        if let Some(metric) = planned.metric() {
+            room(&metric)?;
         }
-        Ok(change)
+        Ok(planned)
     }
 
     /// Takes a section of the data directory away.
     pub(super) fn delete_section(&mut self, name: &str) -> Result<(), SectionError> {
+        let own = self.own_without(name)?;
+        self.write_own(own)
+    }
+
+    /// The metric that would be found of a name without its section in the data directory; changes
+    /// nothing.
+    pub(super) fn plan_removal(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Arc<host::Metric>>, SectionError> {
+        self.own_without(name)?;
+        // Only this thread takes that place.
+        let _trying = self.judging.enter(name).ok();
+        Ok(self.registry.without_section(name))
+    }
+
+    /// The sections of the data directory without one that is there.
+    fn own_without(&mut self, name: &str) -> Result<Sections, SectionError> {
         self.require_own(name)?;
         if !self.sections.own().given().contains_key(name) {
             return Err(SectionError::NotFound(name.to_owned()));
         }
         let own = self.sections.own().without(name);
-        self.write_own(own.map_err(|error| not_possible(error.short()))?)
+        own.map_err(|error| not_possible(error.short()))
     }
 
     /// One of all sections.
@@ -233,13 +300,24 @@ impl ChangeScan {
     }
 
     fn write_own(&mut self, own: Sections) -> Result<(), SectionError> {
-        let settled = sections::write(&own).map_err(|fault| {
+        let unwritten = |fault: std::io::Error| {
             OrderError::Failed(format!(
                 "{SECTIONS_FILE} of the data directory cannot be written, so nothing has changed: \
                  {fault}; free some disk space, or check the directory's permissions"
             ))
-        })?;
-        self.own_file.note_written();
+        };
+        let draft = sections::draft(&own).map_err(unwritten)?;
+        // It takes a while to judge a section.
+        if self.own_file.has_changed() {
+            return Err(not_possible(format!(
+                "{SECTIONS_FILE} of the data directory was changed by hand meanwhile, so nothing \
+                 was written: see what it has (GET /api/sections), and send this again"
+            )));
+        }
+        // Of the draft: what is changed behind it is read.
+        let stamp = draft.stamp().map_err(unwritten)?;
+        let settled = sections::place(draft, own.file()).map_err(unwritten)?;
+        self.own_file.note_written(stamp);
         self.sections.set_own(own);
         settled.map_err(|Unsettled(fault)| {
             SectionError::Order(OrderError::InDoubt(format!(
@@ -291,3 +369,7 @@ fn read_metrics(file: &Path) -> Result<BTreeMap<String, MetricConfig>, ConfigErr
         Some(faults) => Err(faults),
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

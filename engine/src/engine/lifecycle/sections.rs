@@ -7,15 +7,19 @@
 
 use super::manager::PluginManager;
 use super::reconcile::Step;
+use super::section_room;
 use crate::config::fault::ConfigError;
-use crate::config::{Config, MetricConfig, SectionFault, Sections, pointer_in, section_toml};
+use crate::config::{
+    Config, MetricConfig, SECTIONS_FILE, SectionFault, Sections, pointer_in, section_toml,
+};
 use crate::engine::{PutSection, SectionChange, SectionError, SectionInfo, SectionPlace};
 use crate::failpoint::point;
-use crate::host::KeyFault;
+use crate::file_draft::{FileDraft, PRIVATE, beside};
+use crate::files::FileStamp;
+use crate::host::{self, KeyFault};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use toml::Table;
@@ -25,6 +29,8 @@ pub(in crate::engine) struct MetricSections {
     file: BTreeMap<String, MetricConfig>,
     /// Those of the data directory.
     own: Sections,
+    /// Their file, as it was before it was read for the start.
+    own_stamp: Option<FileStamp>,
     all: BTreeMap<String, MetricConfig>,
     /// They changed since somebody took them.
     is_new: bool,
@@ -36,6 +42,9 @@ impl MetricSections {
     /// # Errors
     /// [`ConfigError`]: the data directory's cannot be read, or both are too many.
     pub(in crate::engine) fn open(config: &Config) -> Result<MetricSections, ConfigError> {
+        // One that cannot be looked at is refused by who reads it.
+        let own_file = config.store.data_dir.join(SECTIONS_FILE);
+        let own_stamp = FileStamp::of(&own_file).ok().flatten();
         let own = Sections::open(&config.store.data_dir)?;
         let file = config.metrics.clone();
         own.judge_beside(&file)?;
@@ -46,7 +55,8 @@ impl MetricSections {
                 "its section there is not used: the configuration file has one, too"
             );
         }
-        let mut sections = MetricSections { file, own, all: BTreeMap::new(), is_new: false };
+        let mut sections =
+            MetricSections { file, own, own_stamp, all: BTreeMap::new(), is_new: false };
         sections.join();
         Ok(sections)
     }
@@ -59,6 +69,11 @@ impl MetricSections {
     /// Those of the data directory.
     pub(super) fn own(&self) -> &Sections {
         &self.own
+    }
+
+    /// Their file, as it was before it was read for the start; `None`: there was none.
+    pub(super) fn own_stamp(&self) -> Option<FileStamp> {
+        self.own_stamp
     }
 
     /// Whether the configuration file has one of this name.
@@ -111,15 +126,20 @@ impl MetricSections {
     }
 
     fn own_info(&self, name: &str) -> Option<SectionInfo> {
-        let section = self.own.given().get(name)?;
-        Some(SectionInfo {
-            name: name.to_owned(),
-            place: SectionPlace::DataDirectory,
-            shadowed: self.file.contains_key(name),
-            section: section.clone(),
-            toml: section_toml(name, section),
-        })
+        info_of(&self.own, name, self.file.contains_key(name))
     }
+}
+
+/// One of the sections of a data directory.
+pub(super) fn info_of(own: &Sections, name: &str, shadowed: bool) -> Option<SectionInfo> {
+    let section = own.given().get(name)?;
+    Some(SectionInfo {
+        name: name.to_owned(),
+        place: SectionPlace::DataDirectory,
+        shadowed,
+        section: section.clone(),
+        toml: section_toml(name, section),
+    })
 }
 
 fn info_in_file(name: &str, section: &MetricConfig) -> SectionInfo {
@@ -147,29 +167,32 @@ pub(super) fn as_section_faults(faults: &[KeyFault]) -> Vec<SectionFault> {
 #[derive(Debug)]
 pub(super) struct Unsettled(pub(super) io::Error);
 
-/// Writes a new file and moves it into place, so that the file is never incomplete; then it
-/// survives a power cut.
+/// Writes the file anew, beside the present one.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn draft(own: &Sections) -> io::Result<FileDraft> {
+    let draft = FileDraft::write(beside(own.file()), own.text().as_bytes(), PRIVATE)?;
+    point("sections.written");
+    Ok(draft)
+}
+
+/// Moves the new file into place, so that the file is never incomplete; then it survives a power
+/// cut.
 ///
 /// # Errors
 /// The file is as it was. Inside: it is the new one.
-pub(super) fn write(own: &Sections) -> io::Result<Result<(), Unsettled>> {
-    write_with(own, |folder| File::open(folder)?.sync_all())
+pub(super) fn place(draft: FileDraft, file: &Path) -> io::Result<Result<(), Unsettled>> {
+    place_with(draft, file, |folder| File::open(folder)?.sync_all())
 }
 
 /// `settle`: has the system store what a folder holds.
-fn write_with(
-    own: &Sections,
+fn place_with(
+    draft: FileDraft,
+    file: &Path,
     settle: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<Result<(), Unsettled>> {
-    let file = own.file();
-    let unfinished = file.with_extension("toml.new");
-    let mut options = File::options();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    let mut out = options.open(&unfinished)?;
-    out.write_all(own.text().as_bytes())?;
-    out.sync_all()?;
-    point("sections.written");
-    fs::rename(&unfinished, file)?;
+    draft.place(file)?;
     point("sections.renamed");
     Ok(file.parent().map_or(Ok(()), settle).map_err(Unsettled))
 }
@@ -181,7 +204,9 @@ impl PluginManager {
         name: &str,
         section: Table,
     ) -> Result<PutSection, SectionError> {
-        let change = self.scan.put_section(name, section)?;
+        let (catalog, factory) = (&self.catalog, &self.factory);
+        let room = |metric: &host::Metric| section_room::require(metric, catalog, factory);
+        let change = self.scan.put_section(name, section, room)?;
         if change != SectionChange::Unchanged {
             tracing::info!(metric = name, "its section in the data directory was written");
             self.apply_sections();
@@ -220,7 +245,8 @@ impl PluginManager {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
     use super::*;
-    use crate::config::{SECTIONS_FILE, StoreConfig};
+    use crate::config::StoreConfig;
+    use std::fs;
 
     fn config(data_dir: &std::path::Path, named: &[&str]) -> Config {
         let metric = |name: &&str| ((*name).to_owned(), MetricConfig::default());
@@ -262,13 +288,13 @@ mod tests {
         fs::write(&left, "x".repeat(10_000)).unwrap();
         let none = MetricSections::open(&config).unwrap();
         let one = none.own().with("a", Table::new()).unwrap();
-        write(&one).unwrap().unwrap();
+        place(draft(&one).unwrap(), one.file()).unwrap().unwrap();
         let read = MetricSections::open(&config).unwrap();
         assert_eq!(read.own().given(), one.given());
         assert_eq!(fs::read_to_string(one.file()).unwrap(), one.text());
         assert!(!left.exists());
         fs::remove_dir_all(folder.path()).unwrap();
-        assert!(write(&one).is_err());
+        assert!(draft(&one).is_err());
     }
 
     #[test]
@@ -276,7 +302,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let none = MetricSections::open(&config(folder.path(), &[])).unwrap();
         let one = none.own().with("a", Table::new()).unwrap();
-        let failed = write_with(&one, |_| Err(io::Error::other("no")));
+        let new = draft(&one).unwrap();
+        let failed = place_with(new, one.file(), |_| Err(io::Error::other("no")));
         assert!(matches!(failed, Ok(Err(Unsettled(_)))), "{failed:?}");
         assert_eq!(fs::read_to_string(one.file()).unwrap(), one.text());
     }

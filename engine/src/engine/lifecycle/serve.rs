@@ -12,13 +12,17 @@ use crate::engine::catalog::{Retired, ServedRevision, Stage};
 use crate::engine::evaluate::now;
 use crate::host::RejectedFile;
 use crate::pipeline::{MetricProgress, Target};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long other work waits for a lane to release a metric.
 const PROMPT: Duration = Duration::from_secs(2);
+
+/// Retired metrics that are listed. Of more, those that were retired first are not; what is stored
+/// of them can be purged as before.
+const MOST_RETIRED: usize = 1_000;
 
 /// The notice of a revision that has just got its place.
 const WAITS: &str = "it waits for a lane";
@@ -117,6 +121,7 @@ impl PluginManager {
             let revisions =
                 beside.iter().chain([&served]).map(|served| served.revision.clone()).collect();
             catalog.retired.insert(name.to_owned(), Retired { info, revisions });
+            keep_latest(&mut catalog.retired, MOST_RETIRED, |retired| retired.info.since);
             beside
         };
         self.release(&served);
@@ -128,6 +133,10 @@ impl PluginManager {
     /// out of memory; what it has counted stays stored.
     pub(super) fn release(&mut self, served: &Arc<ServedRevision>) {
         served.gone.store(true, Ordering::Release);
+        // The same revision may have another place.
+        if !self.catalog.read().all().any(|other| other.revision == served.revision) {
+            self.tried.remove(&served.revision);
+        }
         if let Some(follower) = &served.follower {
             self.followers.remove(follower);
             follower.release();
@@ -159,5 +168,26 @@ impl PluginManager {
         });
         catalog.rejected = listed.chain(self.scan.faults().cloned()).collect();
         catalog.loaded = self.scan.loaded();
+    }
+}
+
+/// Drops those of longest ago while there are more than `most`.
+fn keep_latest<T>(all: &mut BTreeMap<String, T>, most: usize, since: impl Fn(&T) -> i64) {
+    while all.len() > most {
+        let first = all.iter().min_by_key(|(_, one)| since(one)).map(|(name, _)| name.clone());
+        first.map(|name| all.remove(&name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_of_longest_ago_are_dropped() {
+        let names = ["a", "b", "c", "d"].map(str::to_owned);
+        let mut all: BTreeMap<String, i64> = names.into_iter().zip([3, 1, 2, 4]).collect();
+        keep_latest(&mut all, 2, |since| *since);
+        assert_eq!(all.into_keys().collect::<Vec<_>>(), ["a", "d"]);
     }
 }

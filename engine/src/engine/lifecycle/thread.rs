@@ -4,19 +4,17 @@
 //! closed; one that hangs in a file system or a plugin is left running.
 
 use super::manager::PluginManager;
-use crate::engine::{Order, OrderError, PutSection, SectionError};
+use crate::engine::tried_plugin::TriedPlugins;
+use crate::engine::{ForeseenSection, ORDER_LIMIT, Order, OrderError, PutSection, SectionError};
 use crate::pipeline::{LaneStatus, Thread, guard};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use toml::Table;
 
 /// How long to wait for the thread's end.
 const PARTING: Duration = Duration::from_secs(5);
-
-/// How long to wait for the outcome of an order.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// Orders that may wait.
 const ORDERS: usize = 16;
@@ -33,6 +31,8 @@ pub(in crate::engine) struct ManagerThread {
     thread: Option<JoinHandle<()>>,
     /// The thread closes it when it ends.
     ended: Receiver<()>,
+    /// Where plugins are named that it calls itself.
+    tried: Arc<TriedPlugins>,
 }
 
 /// Where orders go. The thread does not end before all of these are dropped.
@@ -45,6 +45,7 @@ pub(in crate::engine) struct OrderQueue(SyncSender<Asked>);
 pub(super) fn start(
     manager: PluginManager,
     status: Arc<LaneStatus>,
+    tried: Arc<TriedPlugins>,
 ) -> std::io::Result<ManagerThread> {
     let (orders, asked) = sync_channel(ORDERS);
     let (working, ended) = sync_channel(0);
@@ -53,13 +54,13 @@ pub(super) fn start(
         guard(&status, Thread::Plugins, || manager.run(&asked));
     };
     let thread = std::thread::Builder::new().name(Thread::Plugins.name().into()).spawn(run)?;
-    Ok(ManagerThread { orders: Some(orders), thread: Some(thread), ended })
+    Ok(ManagerThread { orders: Some(orders), thread: Some(thread), ended, tried })
 }
 
 impl OrderQueue {
-    /// Has an order carried out, and waits for its outcome.
-    pub(in crate::engine) fn order(&self, order: Order) -> Outcome {
-        received(&self.send(order)?)?
+    /// Has an order carried out, and waits for its outcome until then.
+    pub(in crate::engine) fn order(&self, order: Order, until: Instant) -> Outcome {
+        received_until(&self.send(order)?, until)?
     }
 
     /// Has an order carried out; its outcome arrives at the receiver.
@@ -76,9 +77,26 @@ impl OrderQueue {
         received(&self.enqueue(move |manager| manager.put_section(&name, section))?)?
     }
 
+    /// Has the thread say what the same would do, and waits for it.
+    pub(in crate::engine) fn foresee_put(
+        &self,
+        name: String,
+        section: Table,
+    ) -> Result<ForeseenSection, SectionError> {
+        received(&self.enqueue(move |manager| manager.foresee_put(&name, section))?)?
+    }
+
     /// Has a section of the data directory taken away, and waits for the outcome.
     pub(in crate::engine) fn delete_section(&self, name: String) -> Result<String, SectionError> {
         received(&self.enqueue(move |manager| manager.delete_section(&name))?)?
+    }
+
+    /// Has the thread say what the same would do, and waits for it.
+    pub(in crate::engine) fn foresee_delete(
+        &self,
+        name: String,
+    ) -> Result<ForeseenSection, SectionError> {
+        received(&self.enqueue(move |manager| manager.foresee_delete(&name))?)?
     }
 
     fn enqueue<T: Send + 'static>(
@@ -99,18 +117,30 @@ impl OrderQueue {
 }
 
 fn received<T>(outcome: &Receiver<T>) -> Result<T, OrderError> {
-    outcome.recv_timeout(ANSWER).map_err(|fault| match fault {
-        RecvTimeoutError::Timeout => OrderError::OutcomeUnknown(ANSWER),
+    received_until(outcome, Instant::now() + ORDER_LIMIT)
+}
+
+fn received_until<T>(outcome: &Receiver<T>, until: Instant) -> Result<T, OrderError> {
+    let left = until.saturating_duration_since(Instant::now());
+    outcome.recv_timeout(left).map_err(|fault| match fault {
+        RecvTimeoutError::Timeout => OrderError::OutcomeUnknown(ORDER_LIMIT),
         RecvTimeoutError::Disconnected => OrderError::Ended,
     })
 }
 
 impl ManagerThread {
-    /// The thread's queue.
+    /// The thread's queue, unless a plugin that the thread calls does not return.
     ///
     /// # Errors
-    /// [`OrderError::Ended`].
+    /// [`OrderError::Ended`], [`OrderError::NotPossible`].
     pub(in crate::engine) fn queue(&self) -> Result<OrderQueue, OrderError> {
+        if let Some(stuck) = self.tried.stuck_in_manager() {
+            return Err(OrderError::NotPossible(format!(
+                "nothing was done: the thread that manages plugins has been waiting for {stuck}; \
+                 if it does not return, restart the engine (GET /readyz?verbose says why it was \
+                 called)"
+            )));
+        }
         self.orders.clone().map(OrderQueue).ok_or(OrderError::Ended)
     }
 
@@ -134,5 +164,32 @@ impl ManagerThread {
 impl Drop for ManagerThread {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tried_plugin::TriedPlugin;
+
+    fn thread(tried: TriedPlugins) -> ManagerThread {
+        let ((orders, _), (_, ended)) = (sync_channel(1), sync_channel(0));
+        ManagerThread { orders: Some(orders), thread: None, ended, tried: Arc::new(tried) }
+    }
+
+    #[test]
+    fn no_order_waits_for_a_plugin_that_does_not_return() {
+        let preview = TriedPlugin::hung("elsewhere");
+        assert!(thread(TriedPlugins { preview, ..TriedPlugins::default() }).queue().is_ok());
+        let hung = || Arc::new(TriedPlugin::hung("slow"));
+        for tried in [
+            TriedPlugins { judging: hung(), ..TriedPlugins::default() },
+            TriedPlugins { loading: hung(), ..TriedPlugins::default() },
+        ] {
+            let Err(OrderError::NotPossible(why)) = thread(tried).queue() else {
+                panic!("it waits")
+            };
+            assert!(why.contains("waiting for the plugin \"slow\" for 1"), "{why}");
+        }
     }
 }

@@ -400,11 +400,12 @@ impl LiveHub {
         }
         let LiveFinish { woken, begun, .. } = finished;
         let (outcome, _held) = (done.outcome, held.ok());
-        let answer = Arc::new(LiveAnswer { number, outcome, woken, begun, _held });
+        let took = now.saturating_duration_since(begun);
+        let answer = Arc::new(LiveAnswer { number, outcome, begun, took, _held });
         published.last = Some(Arc::clone(&answer));
         published.publisher.publish(answer);
-        let took = u64::try_from(now.saturating_duration_since(woken).as_micros());
-        self.slowest.fetch_max(took.unwrap_or(u64::MAX), Ordering::Relaxed);
+        let late = u64::try_from(now.saturating_duration_since(woken).as_micros());
+        self.slowest.fetch_max(late.unwrap_or(u64::MAX), Ordering::Relaxed);
         finished.urgent
     }
 

@@ -52,10 +52,10 @@ pub struct LiveAnswer {
     pub number: u64,
     /// What [`Engine::evaluate`] would have said.
     pub outcome: Result<Evaluated, EvaluateError>,
-    /// When the change was seen that led to it.
-    pub woken: Instant,
     /// When it was evaluated: the least time between two updates is counted between these.
     pub begun: Instant,
+    /// How long that took.
+    pub took: Duration,
     _held: Option<Held>,
 }
 
@@ -101,14 +101,14 @@ impl Engine {
 }
 
 impl LiveAnswer {
-    /// One whose memory nobody counts, evaluated as soon as the change was seen.
+    /// One whose memory nobody counts, evaluated in no time.
     #[must_use]
     pub fn new(
         number: u64,
         outcome: Result<Evaluated, EvaluateError>,
-        woken: Instant,
+        begun: Instant,
     ) -> LiveAnswer {
-        LiveAnswer { number, outcome, woken, begun: woken, _held: None }
+        LiveAnswer { number, outcome, begun, took: Duration::ZERO, _held: None }
     }
 }
 

@@ -10,7 +10,7 @@
 use super::evaluate::refused;
 use super::newest::{NewestRecords, newest};
 use super::notices::keys_limited;
-use super::tried_plugin::{PlaceTaken, TriedPlugin};
+use super::tried_plugin::{PlaceTaken, TriedPlugins};
 use super::{Engine, EvaluateError, Evaluated, History};
 use crate::clock::wall_ms;
 use crate::event::{Position, Record};
@@ -54,38 +54,14 @@ pub(super) struct Previews {
     pub(super) plugins: Arc<RwLock<PluginSet>>,
     /// What an answer may cost.
     limits: Limits,
-    /// The place of the one that is made.
-    place: TriedPlugin,
-    /// The plugin that the plugin manager tries, before it writes a section.
-    pub(super) judging: Arc<TriedPlugin>,
+    /// Who is tried; the one that is made has a place there.
+    pub(super) tried: Arc<TriedPlugins>,
 }
 
 impl Previews {
-    pub(super) fn new(found: PluginSet, limits: &Limits) -> Previews {
+    pub(super) fn new(found: PluginSet, limits: &Limits, tried: Arc<TriedPlugins>) -> Previews {
         let limits = Limits { deadline: TIME, ..limits.clone() };
-        Previews {
-            plugins: Arc::new(RwLock::new(found)),
-            limits,
-            place: TriedPlugin::default(),
-            judging: Arc::default(),
-        }
-    }
-
-    /// The lines of readiness on plugins that were tried and do not return.
-    pub(super) fn stuck(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let preview = self.place.stuck().map(|stuck| {
-            let line =
-                format!("a preview has been trying {stuck}; until it returns there is no other");
-            ("previews", line)
-        });
-        let section = self.judging.stuck().map(|stuck| {
-            let line = format!(
-                "a section that is to be written has been trying {stuck}; until it returns, no \
-                 plugin and no section is looked at; what is served counts and answers"
-            );
-            ("sections", line)
-        });
-        preview.into_iter().chain(section)
+        Previews { plugins: Arc::new(RwLock::new(found)), limits, tried }
     }
 }
 
@@ -166,7 +142,7 @@ impl Engine {
     /// # Errors
     /// [`PreviewError`].
     pub fn preview(&self, request: &PreviewRequest) -> Result<Preview, PreviewError> {
-        let place = self.previews.place.enter(&request.plugin);
+        let place = self.previews.tried.preview.enter(&request.plugin);
         let _place = place.map_err(|PlaceTaken(by)| PreviewError::Busy(by))?;
         let until = Instant::now() + TIME;
         let plugins = self.previews.plugins.read().clone();

@@ -6,6 +6,7 @@ use super::Failure;
 use super::args::New;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tally_engine::config::is_metric_name;
 use tally_engine::files;
 
 /// Files of the crate; the `HOLES` in them are filled.
@@ -127,9 +128,7 @@ next: cd {dir} && cargo test --release && cargo build --release && tally plugin 
 }
 
 fn checked(name: &str) -> Result<(), String> {
-    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-    if !first || !name.bytes().all(letters) || name.len() > 64 {
+    if !is_metric_name(name) {
         let mut near: String = name
             .to_lowercase()
             .chars()

@@ -12,10 +12,10 @@
 mod rows;
 
 use super::codes::Code;
-use super::complete_answer::{COPIES, LARGE, panic_problem, take};
+use super::complete_answer::{COPIES, LARGE, take};
 use super::exposition::{Exposition, FamilyKind};
 use super::problem::Problem;
-use super::{App, wait_for_stop};
+use super::{App, blocking, wait_for_stop};
 use parking_lot::Mutex;
 use rows::{LONGEST_LABEL, LeftOut, NoRows, SeriesPlan, ShownSeries};
 use std::collections::{BTreeMap, BTreeSet};
@@ -263,11 +263,7 @@ impl MetricExport {
         let _place = app.exports.at_work.acquire().await;
         let held = take(app, evaluated.result.len() as u64 * COPIES)?;
         let (plan, result) = (Arc::clone(&self.plan), Arc::clone(&evaluated.result));
-        let work = tokio::task::spawn_blocking(move || {
-            let _held = held;
-            plan.series(&result)
-        });
-        Ok(work.await.map_err(|failed| panic_problem(&failed))??)
+        Ok(blocking::run(blocking::holding(held, move || plan.series(&result))).await??)
     }
 
     fn show(&self, shown: ExportedAnswer) {

@@ -348,6 +348,7 @@ impl LiveTask {
     }
 
     async fn body(&self, answer: &Arc<LiveAnswer>) -> Result<KeptBody, Problem> {
+        let started = Instant::now().into_std();
         let evaluated = answer.outcome.clone()?;
         let of_engine = Arc::clone(&evaluated.result);
         let (position, as_of) = (evaluated.position.clone(), evaluated.as_of);
@@ -364,7 +365,7 @@ impl LiveTask {
         let warnings = &complete.evaluated.warnings;
         let lacks_names = warnings.iter().any(|warning| warning.code == enrich::UNAVAILABLE);
         let (complete, tag) = complete.tagged(None).await?;
-        let (result, rest) = complete.into_update(answer.woken).await?;
+        let (result, rest) = complete.into_update(answer.took, started).await?;
         let is_engines = Arc::ptr_eq(&result, &of_engine);
         let own = rest.len() + if is_engines { 0 } else { result.len() };
         let held = Arc::new(self.take(own as u64)?);

@@ -12,9 +12,9 @@ mod tool_answer;
 mod tools;
 
 use super::codes::Code;
-use super::complete_answer::{LARGE, panic_problem};
+use super::complete_answer::LARGE;
 use super::problem::Problem;
-use super::{App, request_body};
+use super::{App, blocking, request_body};
 use assistant::Assistant;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -113,11 +113,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
 async fn filled(answer: ToolAnswer, reply: Bytes, marked: Arc<Marked>) -> Result<Body, Problem> {
     let long = answer.len() > LARGE;
     let fill = move || answer.fill(&reply, marked.mark());
-    let filled = if long {
-        tokio::task::spawn_blocking(fill).await.map_err(|failed| panic_problem(&failed))?
-    } else {
-        fill()
-    };
+    let filled = if long { blocking::run(fill).await? } else { fill() };
     filled.ok_or_else(|| {
         tracing::error!("the MCP SDK wrote a reply without the marks of its answer");
         Problem::internal()

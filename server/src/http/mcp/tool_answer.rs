@@ -8,8 +8,9 @@
 
 use super::tools;
 use crate::http::App;
+use crate::http::blocking;
 use crate::http::codes::Code;
-use crate::http::complete_answer::{COPIES, CompleteAnswer, LARGE, panic_problem, sent, take};
+use crate::http::complete_answer::{COPIES, CompleteAnswer, LARGE, sent, take};
 use crate::http::json_members::push_text;
 use crate::http::middleware;
 use crate::http::problem::Problem;
@@ -76,11 +77,7 @@ impl ToolAnswer {
             push_text(&mut text, std::str::from_utf8(&whole)?);
             Ok(ToolAnswer { text, result: None, _held: held, room: None })
         };
-        let written = if is_large {
-            tokio::task::spawn_blocking(write).await.map_err(|failed| panic_problem(&failed))?
-        } else {
-            write()
-        };
+        let written = if is_large { blocking::run(write).await? } else { write() };
         let written = written.map_err(|fault| {
             tracing::error!(%fault, "a resource cannot be read");
             Problem::internal()

@@ -283,7 +283,14 @@ fn fill(world: &World) {
         column: Some(ColumnKind::Decimal(2)),
     };
     let fields = vec![field];
-    *world.fake.fields.lock() = FieldReport { records: 4, others: 1, fields, more: true };
+    *world.fake.fields.lock() = FieldReport {
+        records: 4,
+        others: 1,
+        fields,
+        records_left_out: true,
+        fields_left_out: true,
+        deeper_left_out: true,
+    };
     let mut status = world.fake.status.lock();
     let partition = PartitionStatus {
         partition: 0,

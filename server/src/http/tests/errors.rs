@@ -68,21 +68,24 @@ async fn every_detail_names_what_it_is_about() {
             "invalid_params",
             &["/limit", "/user_ids", "/product_id"],
         ),
-        ("/api/events/stream?event_types=Buy&x=1", "invalid_params", &["/x", "/event_types"]),
+        ("/api/events/stream?event_types=Buy&x=1", "invalid_params", &["/event_types", "/x"]),
         ("/api/records/0/x", "invalid_params", &["/offset"]),
         ("/api/records/x/0", "invalid_params", &["/partition"]),
         (
             "/api/metrics/a/stream?min_interval_ms=-1&x=1",
             "invalid_request",
-            &["/x", "/min_interval_ms"],
+            &["/min_interval_ms", "/x"],
         ),
         ("/ws?events=some", "invalid_params", &["/events"]),
+        ("/ws?event=none", "invalid_params", &["/event"]),
+        ("/api/products?limits=7&limit=1&limit=2", "invalid_params", &["/limits", "/limit"]),
+        ("/api/dead-letters?limit=&reasons=&reason=a", "invalid_params", &["/reasons"]),
     ] {
         let found = problem(&world.get(target).await, 422, code);
         assert_eq!(found, pointers, "{target}");
     }
     let told = world.get(&format!("{answer}?wait=2m&expand=x&params=7")).await;
-    assert_eq!(problem(&told, 422, "invalid_request"), ["/expand", "/wait", "/params"]);
+    assert_eq!(problem(&told, 422, "invalid_request"), ["/wait", "/expand", "/params"]);
     for (path, body, pointers) in [
         ("/api/metrics/batch", "{}", &["/queries"][..]),
         ("/api/metrics/batch", r#"{"queries":7}"#, &["/queries"]),

@@ -22,13 +22,13 @@ use tally_engine::database::DatabaseError;
 use tally_engine::engine::{
     AppendError, Appended, Bounds, Check, CommitStatus, Cost as MetricCost, EngineStatus,
     EvaluateError, Evaluated, EventPage, EventRate, FeedFilter, FeedListener, FieldReport,
-    FoundRecord, History, JudgedRecord, LetterReplayCounts, LetterReplayFault, ListenRefused,
-    LiveAnswer, LivePublisher, LiveQuestion, LogError, LogRecord, MemoryStatus, MemoryUse,
-    MetricInfo, MetricState, Order, OrderError, OwnedOrigin, PageRequest, PastEvent, PluginInfo,
-    Preview, PreviewError, PreviewRequest, PutSection, Question, ReadLogError, RecordVerdict,
-    Refusals, Rejected, ReplayTurns, Revision, Role, SectionChange, SectionError, SectionInfo,
-    SectionPlace, StateDump, StateUnavailable, StoredMetric, StoredRows, WatchRequest,
-    live_question,
+    ForeseenSection, FoundRecord, History, JudgedRecord, LetterReplayCounts, LetterReplayFault,
+    ListenRefused, LiveAnswer, LivePublisher, LiveQuestion, LogError, LogRecord, MemoryStatus,
+    MemoryUse, MetricEffect, MetricInfo, MetricState, Order, OrderError, OwnedOrigin, PageRequest,
+    PastEvent, PluginInfo, Preview, PreviewError, PreviewRequest, PutSection, Question,
+    ReadLogError, RecordVerdict, Refusals, Rejected, ReplayTurns, Revision, Role, SectionChange,
+    SectionError, SectionInfo, SectionPlace, StateDump, StateUnavailable, StoredMetric, StoredRows,
+    WatchRequest, live_question,
 };
 use tally_engine::event::Position;
 use tally_engine::feed::{Feed, NewEvent};
@@ -339,6 +339,33 @@ impl EngineApi for Fake {
             return Err(SectionError::NotFound(name.to_owned()));
         }
         Ok(format!("{name} is retired"))
+    }
+
+    fn foresee_put_section(
+        &self,
+        name: &str,
+        given: TomlTable,
+    ) -> Result<ForeseenSection, SectionError> {
+        self.section_fails.lock().clone().map_or(Ok(()), Err)?;
+        Ok(ForeseenSection {
+            effect: MetricEffect::Added,
+            counts_history: true,
+            would: format!("{name} would be served"),
+            section: Some(section(name, SectionPlace::DataDirectory, &given.to_string())),
+        })
+    }
+
+    fn foresee_delete_section(&self, name: &str) -> Result<ForeseenSection, SectionError> {
+        self.section_fails.lock().clone().map_or(Ok(()), Err)?;
+        if !self.sections.lock().iter().any(|section| section.name == name) {
+            return Err(SectionError::NotFound(name.to_owned()));
+        }
+        Ok(ForeseenSection {
+            effect: MetricEffect::Removed,
+            counts_history: false,
+            would: format!("{name} would be retired"),
+            section: None,
+        })
     }
 
     fn rejected(&self) -> Vec<Rejected> {

@@ -29,11 +29,18 @@ async fn what_records_have_is_told_in_shares() {
         ..field("/user_id", 2, Some(ColumnKind::Text))
     };
     let fields = vec![price, user];
-    *world.fake.fields.lock() = FieldReport { records: 4, others: 1, fields, more: true };
+    *world.fake.fields.lock() = FieldReport {
+        records: 4,
+        others: 1,
+        fields,
+        records_left_out: true,
+        fields_left_out: false,
+        deeper_left_out: true,
+    };
     let answer = world.get("/api/fields?records=10000").await;
     assert_eq!(
         answer.text,
-        r#"{"records":4,"others":1,"fields":[{"pointer":"/price","types":{"string":0.666667,"number":0.333333},"share":0.75,"examples":["57.70",57.70],"as":{"decimal":2}},{"pointer":"/user_id","types":{"string":0.5,"number":0.5},"share":0.5,"examples":["57.70",57.70],"distinct":2,"mapped":"user_id","as":"text"}],"more":true}"#
+        r#"{"records":4,"others":1,"fields":[{"pointer":"/price","types":{"string":0.666667,"number":0.333333},"share":0.75,"examples":["57.70",57.70],"as":{"decimal":2}},{"pointer":"/user_id","types":{"string":0.5,"number":0.5},"share":0.5,"examples":["57.70",57.70],"distinct":2,"mapped":"user_id","as":"text"}],"records_left_out":true,"deeper_left_out":true}"#
     );
     assert!(answer.header("etag").starts_with("W/"), "{:?}", answer.headers);
     assert_eq!(*world.fake.fields_asked.lock(), [1_000, 10_000]);

@@ -5,7 +5,8 @@ use crate::http::Limits;
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::json;
-use tally_engine::engine::{MetricChange, MetricOrder, Order};
+use std::time::Duration;
+use tally_engine::engine::{MetricChange, MetricOrder, ORDER_LIMIT, Order};
 
 #[tokio::test]
 async fn an_order_is_carried_out_or_only_foreseen() {
@@ -32,6 +33,11 @@ async fn an_order_is_carried_out_or_only_foreseen() {
             assert_eq!(world.fake.orders.lock().pop(), Some(given), "{path}{query}");
         }
     }
+}
+
+#[test]
+fn the_engine_says_first_that_an_outcome_is_unknown() {
+    assert!(Limits::default().append >= ORDER_LIMIT + Duration::from_secs(1));
 }
 
 #[tokio::test]

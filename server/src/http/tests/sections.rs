@@ -17,7 +17,12 @@ const PATH: &str = "/api/sections/sales";
 const ROUTE: &str = "/api/sections/{name}";
 
 fn request(method: Method, body: &str) -> Request<Body> {
-    let request = Request::builder().method(method).uri(PATH);
+    request_with("", method, body)
+}
+
+/// The same with a query.
+fn request_with(query: &str, method: Method, body: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(format!("{PATH}{query}"));
     request.header("content-type", "application/json").body(Body::from(body.to_owned())).unwrap()
 }
 
@@ -69,6 +74,46 @@ async fn a_section_is_added_changed_listed_and_taken_away() {
     let gone = world.send(request(Method::DELETE, "")).await;
     assert_eq!((gone.status.as_u16(), gone.json()), (200, json!({"done": "sales is retired"})));
     assert_eq!(world.send(request(Method::DELETE, "")).await.json()["code"], "section_not_found");
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_and_does_nothing() {
+    let world = World::new(Limits::default()).await;
+    let documented = Documented::of(&world).await;
+    let body = r#"{"plugin":"counts"}"#;
+    for query in ["?dry_run=true", "?dry_run"] {
+        let answer = world.send(request_with(query, Method::PUT, body)).await;
+        let stored = json!({"name": "sales", "place": "data_directory",
+            "section": {"plugin": "counts"}, "toml": "[metrics.sales]\nplugin = \"counts\"\n"});
+        let would = json!({"would": "sales would be served", "metric": "added",
+            "counts_history": true, "section": stored});
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, would));
+    }
+    assert_eq!(world.fake.sections.lock().len(), 1, "nothing was added");
+    assert_eq!(put(&world, body).await.status, 201);
+    let answer = world.send(request_with("?dry_run=true", Method::DELETE, "")).await;
+    let would =
+        json!({"would": "sales would be retired", "metric": "removed", "counts_history": false});
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, would));
+    assert_eq!(world.fake.sections.lock().len(), 2, "nothing was taken away");
+    for (query, method, body, status) in [
+        ("?dry_run=true", "put", body, 200),
+        ("?dry_run=false", "put", body, 200),
+        ("?dry_run=true", "put", "{", 400),
+        ("?dry_run=yes", "put", body, 422),
+        ("?dryrun", "put", body, 422),
+        ("?dry_run=true", "delete", "", 200),
+        ("?dryrun=true", "delete", "", 422),
+        ("?dry_run=false", "delete", "", 200),
+        ("?dry_run=true", "delete", "", 404),
+    ] {
+        let request = request_with(query, method.to_uppercase().parse().unwrap(), body);
+        let told = compare(&world, &documented, (method, ROUTE), request).await;
+        assert_eq!(told.as_u16(), status, "{method} {query} {body}");
+    }
+    *world.fake.section_fails.lock() = Some(SectionError::Invalid(faults()));
+    let refused = world.send(request_with("?dry_run=true", Method::PUT, body)).await;
+    assert_eq!(refused.json()["code"], "section_invalid");
 }
 
 #[tokio::test]

@@ -78,6 +78,21 @@ async fn watched(world: &World, count: usize) {
 }
 
 #[tokio::test]
+async fn what_an_update_took_is_not_how_long_ago_it_was_evaluated() {
+    let world = World::new(Limits::default()).await;
+    let number = counting(&world);
+    let mut updates = PacedUpdates::new(watch(&world, "{}", false), Duration::ZERO);
+    assert_eq!(told(&mut updates).await.0, 1);
+    number.store(2, Ordering::Relaxed);
+    // As one that is made ready again, once there is room or the catalogue is back.
+    world.fake.changed_at(Instant::now().checked_sub(LONG).expect("the machine runs for a while"));
+    let (seq, text) = told(&mut updates).await;
+    let took = text.split_once("\"took_us\":").unwrap().1.split('}').next().unwrap();
+    let took = Duration::from_micros(took.parse().unwrap());
+    assert!(seq == 2 && took < LONG, "{text}");
+}
+
+#[tokio::test]
 async fn a_subscription_gets_a_snapshot_and_then_what_changes_until_it_ends() {
     let mut world = World::new(Limits::default()).await;
     let number = counting(&world);

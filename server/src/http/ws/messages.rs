@@ -11,7 +11,7 @@ use crate::http::json_members;
 use crate::http::live::{LONGEST_PACE_MS, USUAL_PACE};
 use crate::http::metric_request;
 use crate::http::problem::Problem;
-use crate::http::request_object::{given_twice, key_fault, unknown_key};
+use crate::http::request_object::{key_fault, key_faults};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -130,7 +130,7 @@ pub(super) fn parse(text: &str) -> Result<Said, MessageFault> {
     let Some(kind) = member(&members, "type").and_then(text_of) else {
         return Err(MessageFault::new(id, Code::InvalidRequest, "`type` must be a text"));
     };
-    let known = |keys: &[&str]| match key_faults(&members, keys) {
+    let known = |keys: &[&str]| match key_faults(members.iter().map(|(key, _)| &**key), keys) {
         faults if faults.is_empty() => Ok(()),
         faults => Err(MessageFault::because(id, Code::InvalidRequest, faults)),
     };
@@ -241,19 +241,6 @@ fn subscription_id(members: &MessageMembers<'_>) -> Result<Box<str>, MessageFaul
         let detail = format!("`id` must be a text of 1 to {LONGEST_ID} bytes");
         MessageFault::new(None, Code::InvalidRequest, detail)
     })
-}
-
-/// The faults of the keys: unknown, or given twice.
-fn key_faults(members: &MessageMembers<'_>, known: &[&str]) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for (n, (key, _)) in members.iter().enumerate() {
-        if !known.contains(&key.as_ref()) {
-            faults.push(unknown_key(key, &known.join(", ")));
-        } else if members[..n].iter().any(|(other, _)| other == key) {
-            faults.push(given_twice(key));
-        }
-    }
-    faults
 }
 
 fn member<'a>(members: &MessageMembers<'a>, name: &str) -> Option<&'a RawValue> {

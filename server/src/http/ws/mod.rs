@@ -19,8 +19,9 @@ use super::App;
 use super::codes::Code;
 use super::connection::Connection;
 use super::problem::Problem;
+use super::query_pairs::QueryPairs;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::Upgraded;
@@ -44,6 +45,9 @@ const READ_BUFFER: usize = 8 * 1024;
 /// Messages, pings included, that a client may send at once, and each second from then on.
 const AT_ONCE: u32 = 256;
 const PER_SECOND: u32 = 64;
+
+/// The only key of the query.
+const EVENTS: &str = "events";
 
 /// A connection that began as a request.
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -127,14 +131,8 @@ fn lists_word(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 }
 
 fn wants_no_events(uri: &Uri) -> Result<bool, Problem> {
-    let asked =
-        uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("events="));
-    match asked {
-        None | Some("") => Ok(false),
-        Some("none") => Ok(true),
-        Some(_) => {
-            let detail = "events is not \"none\", the only value";
-            Err(Problem::fault(Code::InvalidParams, "/events", detail))
-        }
-    }
+    let mut query = QueryPairs::new(Query::try_from_uri(uri), &[EVENTS], Code::InvalidParams)?;
+    let none = |text: &str| (text == "none").then_some(());
+    let asked = query.read(EVENTS, none, "events is not \"none\", the only value");
+    query.finish(asked.is_some())
 }

@@ -7,13 +7,15 @@ mod waits;
 use super::super::counted_records::{CountedMetric, CountedRecords};
 use super::memory::GOES_ON;
 use super::*;
-use crate::config::{Config, EventsConfig};
+use crate::config::EventsConfig;
 use crate::database::Database;
 use crate::dead_letter::DeadLetters;
 use crate::decode::{Decoder, DedupeWindow};
+use crate::engine::testing::open_log;
 use crate::event::{EventBatch, Position, Record};
-use crate::log::{self, LogRecord};
+use crate::log::LogRecord;
 use crate::pipeline::Coverage;
+use crate::pipeline::testing::payload;
 use crate::progress::Span;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -51,17 +53,11 @@ fn letters(folder: &tempfile::TempDir) -> (Database, DeadLetters) {
 fn rig(shared: bool) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let (database, letters) = letters(&folder);
-    let mut config = Config::default();
-    config.log.partitions = 2;
-    let inner = log::open(&config, &database).unwrap();
+    let inner = open_log(&database, 2);
     let (fails, open, start) = (Mutex::default(), Mutex::default(), Mutex::default());
     let log = Arc::new(TestLog { inner, shared, fails, open, start });
     let (counted, memory) = (Vec::new(), Mutex::default());
     Rig { log, letters, window: 1_000, counted, memory, _folder: folder }
-}
-
-fn event(user: u64) -> String {
-    format!("{{\"user_id\":{user},\"product_id\":1,\"event_type\":\"view\"}}")
 }
 
 /// A letter whose record was in another topic.
@@ -70,7 +66,7 @@ fn letter(offset: u64, payload: &str) -> DeadLetter {
 }
 
 fn events(offsets: std::ops::Range<u64>) -> Vec<DeadLetter> {
-    offsets.map(|offset| letter(offset, &event(offset))).collect()
+    offsets.map(|offset| letter(offset, &payload(offset))).collect()
 }
 
 const fn counts(appended: u64, still_refused: u64, in_log: u64) -> LetterReplayCounts {
@@ -180,7 +176,7 @@ fn what_is_an_event_now_is_sent_once_and_the_rest_stays() {
     let (partition, offset) = rig.append(1, "{");
     let ours = |offset| DeadLetter::new("invalid_json", "log", partition, offset, THEN, Some(b"{"));
     let event_of = |reason: &str, offset| {
-        DeadLetter::new(reason, "old", 7, offset, THEN, Some(event(offset).as_bytes()))
+        DeadLetter::new(reason, "old", 7, offset, THEN, Some(payload(offset).as_bytes()))
     };
     let large = vec![b'x'; 70_000];
     let all = [
@@ -225,11 +221,11 @@ fn what_was_counted_from_the_log_is_not_sent() {
         is_behind: false,
     });
     let ours = |offset| {
-        DeadLetter::new("invalid_json", "log", 1, offset, THEN, Some(event(offset).as_bytes()))
+        DeadLetter::new("invalid_json", "log", 1, offset, THEN, Some(payload(offset).as_bytes()))
     };
     // Before its begin, counted, gone before it was counted, behind what is counted.
     rig.letters.put(&[ours(4), ours(5), ours(6), ours(9), ours(10)]).unwrap();
-    rig.letters.put(&[letter(5, &event(5))]).unwrap();
+    rig.letters.put(&[letter(5, &payload(5))]).unwrap();
     assert_eq!(rig.replay().unwrap(), counts(4, 0, 2));
     let origins: Vec<String> = rig.copies().into_iter().map(|(origin, _)| origin).collect();
     assert_eq!(origins, ["log/1/10", "log/1/4", "log/1/6", "old/7/5"]);
@@ -240,7 +236,7 @@ fn what_is_in_doubt_is_looked_for_before_it_is_sent_again() {
     for shared in [false, true] {
         for failure in [Failure::Written, Failure::Lost] {
             let rig = rig(shared);
-            rig.append(1, &event(1));
+            rig.append(1, &payload(1));
             rig.letters.put(&events(0..5)).unwrap();
             *rig.log.fails.lock() = Some(failure);
             let fault = rig.replay().unwrap_err();
@@ -276,7 +272,7 @@ fn what_another_engine_sent_is_found_however_long_ago() {
     }
     assert_eq!(rig.replay().unwrap(), counts(4, 0, 0));
     for user in 0..3_000 {
-        rig.append(user, &event(user));
+        rig.append(user, &payload(user));
     }
     assert_eq!(other.replay().unwrap(), counts(0, 0, 4));
     other.letters.put(&events(4..6)).unwrap();
@@ -336,7 +332,7 @@ fn a_call_that_ends_at_its_bound_is_gone_on_with() {
 #[test]
 fn without_letters_nothing_is_looked_through() {
     let rig = rig(true);
-    rig.append(1, &event(1));
+    rig.append(1, &payload(1));
     assert_eq!(rig.replay().unwrap(), counts(0, 0, 0));
     assert!(rig.letters.looked_through("log").unwrap().is_empty());
 }

@@ -18,9 +18,9 @@ fn what_a_metric_may_have_read_ahead_waits_until_it_has_passed() {
     *rig.log.start.lock() = 20;
     rig.counted.push(at(10, Vec::new()));
     let ours = |offset| {
-        DeadLetter::new("invalid_json", "log", 1, offset, THEN, Some(event(offset).as_bytes()))
+        DeadLetter::new("invalid_json", "log", 1, offset, THEN, Some(payload(offset).as_bytes()))
     };
-    rig.letters.put(&[ours(9), ours(10), ours(11), letter(10, &event(10))]).unwrap();
+    rig.letters.put(&[ours(9), ours(10), ours(11), letter(10, &payload(10))]).unwrap();
     let waits = LetterReplayCounts { undecided: 2, more: true, ..counts(1, 0, 1) };
     assert_eq!(rig.replay().unwrap(), waits);
     assert_eq!(rig.copies().len(), 1);
@@ -40,7 +40,7 @@ fn what_a_metric_may_have_read_ahead_waits_until_it_has_passed() {
 fn what_a_metric_that_is_behind_may_have_read_waits_until_it_has_counted_there() {
     let mut rig = rig(false);
     *rig.log.start.lock() = 20;
-    let payload = event(7);
+    let payload = payload(7);
     let letter = DeadLetter::new("invalid_json", "log", 1, 7, THEN, Some(payload.as_bytes()));
     rig.letters.put(&[letter]).unwrap();
     rig.counted.push(CountedMetric { is_behind: true, ..CountedMetric::default() });
@@ -81,13 +81,13 @@ fn transactions_that_begin_later_are_not_waited_for() {
     rig.replay().unwrap_err();
     // In each partition there are records, and the last one waits.
     for user in 0..20 {
-        rig.append(user, &event(user));
+        rig.append(user, &payload(user));
     }
     *rig.log.open.lock() = 1;
     let fault = rig.replay().unwrap_err();
     assert!(fault.to_string().contains("open transaction"), "{fault}");
     for user in 0..20 {
-        rig.append(user, &event(user));
+        rig.append(user, &payload(user));
     }
     assert_eq!(rig.replay().unwrap(), counts(2, 0, 0));
 }
@@ -96,7 +96,7 @@ fn transactions_that_begin_later_are_not_waited_for() {
 fn only_an_event_is_taken_for_a_copy() {
     let rig = rig(true);
     rig.letters.put(&events(0..2)).unwrap();
-    let pair = ["{}".to_owned(), event(1)];
+    let pair = ["{}".to_owned(), payload(1)];
     let records: Vec<RecordCopy<'_>> = pair
         .iter()
         .zip(["old/7/0", "old/7/1"])

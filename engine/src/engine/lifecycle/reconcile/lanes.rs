@@ -39,8 +39,11 @@ pub(super) fn exits(now: &Snapshot) -> Vec<Action> {
             lane.metrics.iter().filter_map(|(no, _)| Some(Action::LeaveLane(*no, why(*no)?)));
         actions.extend(stopped);
     }
+    // The main lane pauses for each, and orders wait meanwhile: one in a pass, who has waited
+    // longest.
     let joins = now.lanes_of(LaneKind::Backfill).filter(|lane| may_join(lane, now));
-    actions.extend(joins.map(|lane| Action::JoinMain(lane.id)));
+    let next = joins.max_by_key(|lane| lane.tried.unwrap_or(Duration::MAX));
+    actions.extend(next.map(|lane| Action::JoinMain(lane.id)));
     actions
 }
 
@@ -198,6 +201,21 @@ mod tests {
         for (what, change, expected) in rows {
             assert_eq!(exits(change), expected, "{what}");
         }
+    }
+
+    #[test]
+    fn one_lane_joins_at_a_time_who_has_waited_longest() {
+        let joins = |seconds: [Option<u64>; 2]| {
+            exits(|now| {
+                now.lanes[0].tried = seconds[0].map(Duration::from_secs);
+                let tried = seconds[1].map(Duration::from_secs);
+                now.lanes.push(LaneSnapshot { tried, ..lane(8, 1, 0) });
+            })
+        };
+        assert_eq!(joins([Some(3), Some(2)]), [Action::JoinMain(LaneId(7))]);
+        assert_eq!(joins([Some(2), Some(3)]), [Action::JoinMain(LaneId(8))]);
+        assert_eq!(joins([Some(3_600), None]), [Action::JoinMain(LaneId(8))]);
+        assert_eq!(joins([Some(3), Some(1)]), [Action::JoinMain(LaneId(7))], "8 tried just now");
     }
 
     #[test]
