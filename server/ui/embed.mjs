@@ -1,6 +1,6 @@
-// Makes dist/ what the program embeds: a compressed form beside each file, and files.rs, which lists them (its contract is in
-// server/src/http/page.rs). Called by build.mjs with the folder. The compressor is a library and not Node's, so that every Node
-// writes the same. Judges no content.
+// Makes dist/ what the program embeds: a compressed form beside each file, and files.rs, which
+// lists them (its contract is in server/src/http/page.rs). Called by build.mjs with the folder. The
+// compressor is a library and not Node's, so that every Node writes the same. Judges no content.
 
 import zopfli from '@gfx/zopfli';
 import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,14 +26,20 @@ async function packed(bytes) {
   return made.length < bytes.length ? made : null;
 }
 
-/** Writes `*.gz` and `files.rs`; answers of each file its name, its bytes, and how many of them are sent. */
+/**
+ * Writes `*.gz` and `files.rs`; answers of each file its name, its bytes, and how many of them are
+ * sent.
+ */
 export async function embed(folder) {
-  const names = readdirSync(folder).filter((name) => !name.endsWith('.gz') && name !== LIST).sort();
+  const names = readdirSync(folder)
+    .filter((name) => !name.endsWith('.gz') && name !== LIST)
+    .sort();
   const entries = [];
   const sent = [];
   for (const name of names) {
     const kind = KINDS[name.split('.').pop()];
-    if (!kind || !/^[A-Za-z0-9._-]+$/.test(name)) throw new Error(`dist/${name} is of no kind that is served`);
+    if (!kind || !/^[A-Za-z0-9._-]+$/.test(name))
+      throw new Error(`dist/${name} is of no kind that is served`);
     const path = join(folder, name);
     const bytes = readFileSync(path);
     const gzip = await packed(bytes);
@@ -52,12 +58,15 @@ export async function embed(folder) {
   for (const name of readdirSync(folder).filter((name) => name.endsWith('.gz'))) {
     if (!names.includes(name.slice(0, -3))) rmSync(join(folder, name));
   }
-  writeFileSync(join(folder, LIST), `//! The files of the page. Written by server/ui/embed.mjs; do not edit.
+  writeFileSync(
+    join(folder, LIST),
+    `//! The files of the page. Written by server/ui/embed.mjs; do not edit.
 
 use super::PageFile;
 
 pub(super) const FILES: &[PageFile] = &[
 ${entries.join('')}];
-`);
+`,
+  );
   return sent;
 }

@@ -23,7 +23,11 @@ pub struct Config {
     #[schemars(
         title = "count by",
         length(max = 3),
-        extend("x-tally-column" = {"names": ["user_id", "product_id", "event_type"], "read_as": "text"})
+        extend("x-tally-column" = {
+            "names": ["user_id", "product_id", "event_type"],
+            "takes": ["text", "integer", "bool"],
+            "read_as": "text"
+        })
     )]
     by: Vec<String>,
     /// Event types that count; none: all.
@@ -40,11 +44,11 @@ pub struct Config {
     /// texts, the others decimals with 4 digits.
     #[serde(default)]
     types: BTreeMap<String, Read>,
-    /// The quantiles of `quantiles` cells, 0 to 1.
+    /// Which quantiles, from 0 to 1; only for `quantiles of`.
     #[serde(default = "usual")]
     #[schemars(length(min = 1, max = 16), inner(range(min = 0.0, max = 1.0)))]
     quantiles: Vec<f64>,
-    /// Resolutions of the time axis; none: totals only.
+    /// Resolutions of the time axis: all, unless it is said; none: totals only.
     #[serde(default = "all")]
     #[schemars(title = "resolutions", length(max = 3))]
     tiers: Vec<Resolution>,

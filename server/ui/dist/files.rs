@@ -4,18 +4,18 @@ use super::PageFile;
 
 pub(super) const FILES: &[PageFile] = &[
     PageFile {
-        name: "app.6a05f66ad2.js",
-        kind: "text/javascript; charset=utf-8",
-        hashed: true,
-        bytes: include_bytes!("app.6a05f66ad2.js"),
-        gzip: Some(include_bytes!("app.6a05f66ad2.js.gz")),
-    },
-    PageFile {
-        name: "app.fd53a30657.css",
+        name: "app.0e0c7a9044.css",
         kind: "text/css; charset=utf-8",
         hashed: true,
-        bytes: include_bytes!("app.fd53a30657.css"),
-        gzip: Some(include_bytes!("app.fd53a30657.css.gz")),
+        bytes: include_bytes!("app.0e0c7a9044.css"),
+        gzip: Some(include_bytes!("app.0e0c7a9044.css.gz")),
+    },
+    PageFile {
+        name: "app.102849fbe3.js",
+        kind: "text/javascript; charset=utf-8",
+        hashed: true,
+        bytes: include_bytes!("app.102849fbe3.js"),
+        gzip: Some(include_bytes!("app.102849fbe3.js.gz")),
     },
     PageFile {
         name: "icon.fb9892c9fb.svg",

@@ -1,5 +1,5 @@
-// The template tag of the page: markup as text, never as HTML. The build turns templates into calls,
-// so that nothing of this is in the bundle.
+// The template tag of the page: markup as text, never as HTML. The build turns templates into
+// calls, so that nothing of this is in the bundle.
 
 import htm from 'htm';
 import { h } from 'preact';

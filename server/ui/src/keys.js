@@ -21,7 +21,13 @@ let forget;
 
 /** @param {EventTarget | null} target */
 function isTyping(target) {
-  return target instanceof HTMLElement && (target.isContentEditable || target.matches('input:not([type=checkbox]):not([type=radio]):not([type=button]), textarea, select'));
+  return (
+    target instanceof HTMLElement &&
+    (target.isContentEditable ||
+      target.matches(
+        'input:not([type=checkbox]):not([type=radio]):not([type=button]), textarea, select',
+      ))
+  );
 }
 
 /** @param {KeyboardEvent} event */
@@ -48,11 +54,17 @@ function pressed(event) {
 export function addKeys(own) {
   keys.value = { ...keys.value, ...own };
   return () => {
-    keys.value = Object.fromEntries(Object.entries(keys.value).filter(([name, key]) => own[name] !== key));
+    keys.value = Object.fromEntries(
+      Object.entries(keys.value).filter(([name, key]) => own[name] !== key),
+    );
   };
 }
 
-/** Keys of a component, while it is shown. @param {Record<string, Key>} own @param {any[]} depends */
+/**
+ * Keys of a component, while it is shown.
+ * @param {Record<string, Key>} own
+ * @param {any[]} depends
+ */
 export function useKeys(own, depends) {
   useEffect(() => addKeys(own), depends);
 }

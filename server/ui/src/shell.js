@@ -1,5 +1,5 @@
-// What is around every view: the header with how the engine is, notices of what is wrong, the list of
-// keys, the footer. Shows the view of the address.
+// What is around every view: the header with how the engine is, notices of what is wrong, the list
+// of keys, the footer. Shows the view of the address.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
@@ -32,9 +32,19 @@ const keysShown = signal(false);
 const to = (view, label) => ({ label: `go to ${label}`, run: () => go(href(view)) });
 
 addKeys({
-  '?': { label: 'show these keys', run: () => { keysShown.value = true; } },
+  '?': {
+    label: 'show these keys',
+    run: () => {
+      keysShown.value = true;
+    },
+  },
   '/': { label: 'search', run: search },
-  p: { label: 'pause or resume', run: () => { paused.value = !paused.value; } },
+  p: {
+    label: 'pause or resume',
+    run: () => {
+      paused.value = !paused.value;
+    },
+  },
   t: { label: 'next theme: system, light, dark', run: nextTheme },
   'g o': to('overview', 'the overview'),
   'g e': to('explore', 'Explore'),
@@ -56,38 +66,83 @@ function search() {
 /** @param {Route} at */
 function viewOf({ view, path }) {
   switch (view) {
-    case 'overview': return Overview;
-    case 'explore': return Explore;
-    case 'boards': return Boards;
-    case 'events': return Events;
-    case 'letters': return Letters;
-    case 'records': return Record;
-    case 'plugins': return path.length > 0 ? Plugin : Plugins;
-    case 'new': return NewMetric;
-    case 'health': return Health;
-    default: return Unknown;
+    case 'overview':
+      return Overview;
+    case 'explore':
+      return Explore;
+    case 'boards':
+      return Boards;
+    case 'events':
+      return Events;
+    case 'letters':
+      return Letters;
+    case 'records':
+      return Record;
+    case 'plugins':
+      return path.length > 0 ? Plugin : Plugins;
+    case 'new':
+      return NewMetric;
+    case 'health':
+      return Health;
+    default:
+      return Unknown;
   }
 }
 
 function Unknown() {
-  return html`<h1 tabindex="-1">No such view</h1><${State} kind="nothing" title="This address leads nowhere"><a href=${href('overview')}>Go to the overview</a><//>`;
+  return html`
+    <h1 tabindex="-1">No such view</h1>
+    <${State} kind="nothing" title="This address leads nowhere">
+      <a href=${href('overview')}>Go to the overview</a>
+    <//>
+  `;
 }
 
 function Keys() {
   const names = Object.entries(keys.value);
-  return html`<${Dialog} open=${keysShown.value} title="Keys" onClose=${() => { keysShown.value = false; }}>
-    <dl class="keys">${names.map(([name, key]) => [
-      html`<dt key=${name}>${name.split(' ').map((one) => html`<kbd>${one}</kbd> `)}</dt>`,
-      html`<dd key=${`${name}-does`}>${key.label}</dd>`,
-    ])}</dl>
-    <p class="row"><label class="row"><input type="checkbox" checked=${keysOn.value} onChange=${(/** @type {any} */ event) => { keysOn.value = event.currentTarget.checked; }} /> use these keys</label></p>
+  return html`<${Dialog}
+    open=${keysShown.value}
+    title="Keys"
+    onClose=${() => {
+      keysShown.value = false;
+    }}
+  >
+    <dl class="keys">
+      ${names.map(([name, key]) => [
+        html`<dt key=${name}>${name.split(' ').map((one) => html`<kbd>${one}</kbd> `)}</dt>`,
+        html`<dd key=${`${name}-does`}>${key.label}</dd>`,
+      ])}
+    </dl>
+    <p class="row">
+      <label class="row">
+        <input
+          type="checkbox"
+          checked=${keysOn.value}
+          onChange=${(/** @type {any} */ event) => {
+            keysOn.value = event.currentTarget.checked;
+          }}
+        /> use these keys
+      </label>
+    </p>
   <//>`;
 }
 
 function Footer() {
   return html`<footer class="shell-foot">
-    <a href="docs">API</a><a href="api/openapi.json">OpenAPI</a><a href="api/asyncapi.json">AsyncAPI</a><a href="metrics">Prometheus</a><a href="licenses.txt">Licences</a>
-    <button type="button" class="plain" onClick=${() => { keysShown.value = true; }}>Keys <kbd>?</kbd></button>
+    <a href="docs">API</a>
+    <a href="api/openapi.json">OpenAPI</a>
+    <a href="api/asyncapi.json">AsyncAPI</a>
+    <a href="metrics">Prometheus</a>
+    <a href="licenses.txt">Licences</a>
+    <button
+      type="button"
+      class="plain"
+      onClick=${() => {
+        keysShown.value = true;
+      }}
+    >
+      Keys <kbd>?</kbd>
+    </button>
   </footer>`;
 }
 
@@ -103,10 +158,27 @@ export function Shell() {
     /** @type {HTMLElement | null | undefined} */ (main.current?.querySelector('h1'))?.focus();
   }, [place]);
   return html`<div class="shell">
-    <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => { event.preventDefault(); main.current?.focus(); }}>Skip to content</a>
+    <a
+      class="skip"
+      href="#main"
+      onClick=${(/** @type {Event} */ event) => {
+        event.preventDefault();
+        main.current?.focus();
+      }}
+    >
+      Skip to content
+    </a>
     <${Header} />
     <${Notices} />
-    <main id="main" class="shell-main" tabindex="-1" ref=${main}><${Guard} key=${place} head=${html`<h1 tabindex="-1">This view has failed</h1>`}><${viewOf(route.value)} /><//></main>
+    <main id="main" class="shell-main" tabindex="-1" ref=${main}>
+      <${Guard}
+        key=${place}
+        of=${route.value}
+        head=${html`<h1 tabindex="-1">This view has failed</h1>`}
+      >
+        <${viewOf(route.value)} />
+      <//>
+    </main>
     <${Footer} />
     <${Keys} />
   </div>`;

@@ -1,9 +1,10 @@
-// What the scripts share: a Chromium, pages that are watched, acts of the harness, waits with an end.
+// What the scripts share: a Chromium, pages that are watched, acts of the harness, waits with an
+// end.
 //
-// A script is run in the folder with `node_modules`: node SCRIPT ADDRESS [ARGUMENT…]. It asks for what only
-// the harness can do by a line `act {…}` on stdout, and reads what came of it from stdin. Every page fails
-// its script by an error on its console, by what its policy of content forbids, and by a request to
-// anywhere else.
+// A script is run in the folder with `node_modules`: node SCRIPT ADDRESS [ARGUMENT…]. It asks for
+// what only the harness can do by a line `act {…}` on stdout, and reads what came of it from stdin.
+// Every page fails its script by an error on its console, by what its policy of content forbids,
+// and by a request to anywhere else.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
@@ -47,16 +48,28 @@ export async function until(what, question, limit = LIMIT) {
     } catch (fault) {
       last = fault;
     }
-    if (performance.now() > end) throw new Error(`${what}: not within ${limit} ms`, last instanceof Error ? { cause: last } : { cause: new Error(String(last)) });
+    if (performance.now() > end)
+      throw new Error(
+        `${what}: not within ${limit} ms`,
+        last instanceof Error ? { cause: last } : { cause: new Error(String(last)) },
+      );
     // Between two questions.
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, 50);
+    });
   }
 }
 
-/** Runs the steps of a script in one browser: `[name, async (browser) => …]` in turn; the verdict counts them. */
+/**
+ * Runs the steps of a script in one browser: `[name, async (browser) => …]` in turn; the verdict
+ * counts them.
+ */
 export async function play(steps, count = () => `${steps.length} journeys`) {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  const browser = await chromium.launch({ executablePath, args: ['--disable-dev-shm-usage', '--force-color-profile=srgb'] });
+  const browser = await chromium.launch({
+    executablePath,
+    args: ['--disable-dev-shm-usage', '--force-color-profile=srgb'],
+  });
   let step = 'begin';
   try {
     for (const [name, run] of steps) {
@@ -76,15 +89,24 @@ export async function play(steps, count = () => `${steps.length} journeys`) {
   process.exit(0);
 }
 
-/** What is seen when a step fails: the fault, what the pages said, and a picture where one is wanted. */
+/**
+ * What is seen when a step fails: the fault, what the pages said, and a picture where one is
+ * wanted.
+ */
 async function told(step, fault) {
   console.error(`${step} failed:`, fault);
   for (const { page, faults } of watched) {
     if (page.isClosed()) continue;
     console.error(`at ${page.url()}`, faults);
-    const text = await page.locator('main').innerText({ timeout: 1000 }).catch(() => '');
+    const text = await page
+      .locator('main')
+      .innerText({ timeout: 1000 })
+      .catch(() => '');
     console.error(text.slice(0, 3000));
-    if (process.env.PICTURES) await page.screenshot({ path: `${process.env.PICTURES}/failed.png`, timeout: 5000 }).catch(() => {});
+    if (process.env.PICTURES)
+      await page
+        .screenshot({ path: `${process.env.PICTURES}/failed.png`, timeout: 5000 })
+        .catch(() => {});
   }
 }
 
@@ -97,13 +119,20 @@ export const LOOKS = {
   dark: { colorScheme: 'dark', viewport: { width: 1280, height: 900 } },
   narrow: { colorScheme: 'light', viewport: { width: 360, height: 740 } },
 };
+/** The widest that the page is made for. */
+export const WIDE = { colorScheme: 'light', viewport: { width: 2560, height: 1440 } };
 
 /**
- * Opens the page at a view: `open(browser, '#/events')`. `expected`: what the browser may say of answers
- * that are no success, as `/422/`; nothing else on the console is.
+ * Opens the page at a view: `open(browser, '#/events')`. `expected`: what the browser may say of
+ * answers that are no success, as `/422/`; nothing else on the console is.
  */
 export async function open(browser, view = '#/', { look = LOOKS.light, expected, before } = {}) {
-  const context = await browser.newContext({ ...look, locale: 'en-GB', timezoneId: 'UTC', reducedMotion: 'reduce' });
+  const context = await browser.newContext({
+    ...look,
+    locale: 'en-GB',
+    timezoneId: 'UTC',
+    reducedMotion: 'reduce',
+  });
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const page = await context.newPage();
   page.setDefaultTimeout(LIMIT);
@@ -121,13 +150,18 @@ export function expect(page, ...texts) {
 }
 
 /** What the browser itself says where an engine is away. */
-export const AWAY = [/net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)/, /WebSocket connection to .* failed/, /Error during WebSocket handshake/];
+export const AWAY = [
+  /net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)/,
+  /WebSocket connection to .* failed/,
+  /Error during WebSocket handshake/,
+];
 
 function watch({ page, faults, expected }) {
   const origin = new URL(base).origin;
   page.on('console', (message) => {
     const text = message.text();
-    if (!['error', 'warning'].includes(message.type()) || expected.some((one) => one.test(text))) return;
+    if (!['error', 'warning'].includes(message.type()) || expected.some((one) => one.test(text)))
+      return;
     faults.push(`console: ${text} (${message.location().url})`);
   });
   page.on('pageerror', (error) => faults.push(`thrown: ${error.stack ?? error}`));
@@ -137,7 +171,8 @@ function watch({ page, faults, expected }) {
   });
   page.on('request', (request) => {
     const url = new URL(request.url());
-    if (url.origin !== origin && url.protocol !== 'blob:') faults.push(`request to ${request.url()}`);
+    if (url.origin !== origin && url.protocol !== 'blob:')
+      faults.push(`request to ${request.url()}`);
   });
   page.on('websocket', (socket) => {
     if (new URL(socket.url()).host !== new URL(base).host) faults.push(`socket to ${socket.url()}`);
@@ -155,7 +190,12 @@ async function closed() {
 /** A request of the script itself: JSON, or a failure. */
 export async function ask(path, body, method = body === undefined ? 'GET' : 'POST') {
   const headers = body === undefined ? {} : { 'content-type': 'application/json' };
-  const answer = await fetch(base + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: AbortSignal.timeout(LIMIT) });
+  const answer = await fetch(base + path, {
+    method,
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    signal: AbortSignal.timeout(LIMIT),
+  });
   const text = await answer.text();
   assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${text}`);
   return text ? JSON.parse(text) : undefined;
@@ -167,7 +207,10 @@ export async function live(page) {
   await page.locator('main h1').waitFor();
 }
 
-/** Answers to a page's requests as an engine would give them that is in another state: `change` takes the JSON. */
+/**
+ * Answers to a page's requests as an engine would give them that is in another state: `change`
+ * takes the JSON.
+ */
 export function altered(page, pattern, change) {
   return page.route(pattern, async (route) => {
     const request = route.request();

@@ -1,5 +1,6 @@
 //! What is served is what the sources make: `dist/` is built anew from the lock file and does not
-//! differ, types and tests of the sources are sound, and what is broken or too large is not built.
+//! differ, types, form and tests of the sources are sound, and what is broken or too large is not
+//! built.
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -22,8 +23,8 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/ui")
 }
 
-/// What tests of the sources read beside them.
-const BESIDE: [&str; 3] = ["docs", "contrib", "server/src"];
+/// What tests of the sources read beside them, and the scripts that have their form.
+const BESIDE: [&str; 4] = ["docs", "contrib", "server/src", "tests/tests/page"];
 
 /// The sources alone, with what the lock file names, where they can be changed and built.
 struct Copy {
@@ -43,7 +44,9 @@ fn copy() -> Result<Copy> {
     fs::create_dir_all(&folder)?;
     for beside in BESIDE {
         let original = sources().join("../..").join(beside).canonicalize()?;
-        symlink(original, whole.path().join(beside))?;
+        let link = whole.path().join(beside);
+        fs::create_dir_all(link.parent().context("it is beside nothing")?)?;
+        symlink(original, link)?;
     }
     for entry in fs::read_dir(sources())? {
         let entry = entry?;
@@ -149,6 +152,19 @@ fn types_and_tests_of_the_sources_are_sound() {
     );
     let why = refused(&folder, "test");
     assert!(why.contains("as it should"), "{why}");
+}
+
+#[test]
+fn sources_have_their_form_and_width() {
+    let folder = copy().unwrap();
+    append(&folder, "src/main.js", &format!("\n// {}\n", "wide ".repeat(20).trim_end()));
+    let why = refused(&folder, "check");
+    assert!(why.contains("main.js") && why.contains("102 of 100 columns"), "{why}");
+
+    let folder = copy().unwrap();
+    append(&folder, "src/style/base.css", "\nmain{color:red}\n");
+    let why = refused(&folder, "check");
+    assert!(why.contains("base.css"), "{why}");
 }
 
 #[test]

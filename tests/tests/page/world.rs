@@ -32,7 +32,15 @@ impl World {
     /// # Errors
     /// It does not start.
     pub(crate) fn new(more: &str) -> Result<World> {
-        World::with(more, None)
+        World::with(more, None, (USERS, PRODUCTS))
+    }
+
+    /// With a catalogue of its own, users and products, as `tally import` reads them.
+    ///
+    /// # Errors
+    /// As [`World::new`]; a row is refused.
+    pub(crate) fn of(catalogue: (&str, &str), more: &str) -> Result<World> {
+        World::with(more, None, catalogue)
     }
 
     /// With Redis as its store.
@@ -40,17 +48,19 @@ impl World {
     /// # Errors
     /// As [`World::new`]; there is no Redis.
     pub(crate) fn on_redis() -> Result<World> {
-        World::with("", Some(Redis::start(&["--appendonly", "yes"])?))
+        let redis = Redis::start(&["--appendonly", "yes"])?;
+        World::with("", Some(redis), (USERS, PRODUCTS))
     }
 
-    fn with(more: &str, redis: Option<Redis>) -> Result<World> {
+    fn with(more: &str, redis: Option<Redis>, catalogue: (&str, &str)) -> Result<World> {
+        let (users, products) = catalogue;
         let (mut home, folder) = home();
         if let Some(redis) = &redis {
             home.env("REDIS_URL", &redis.url());
         }
         home.write("metrics.toml", format!("{CONFIG}{more}"))?;
-        home.write("users.csv", USERS)?;
-        home.write("products.csv", PRODUCTS)?;
+        home.write("users.csv", users)?;
+        home.write("products.csv", products)?;
         for name in SHIPPED {
             drop_in(&folder, name);
         }

@@ -1,9 +1,9 @@
 // The answer to a question as a value that components draw: live, or asked once.
 //
 // Live answers are handed on at most four times a second and once a frame, the newest only. While
-// the page is hidden, or paused, nothing is drawn. An answer stays when a later one fails; `problem` says why.
-// What is not in sight is asked once, in its turn. A card asks no further for an answer that is larger
-// than it can show.
+// the page is hidden, or paused, nothing is drawn. An answer stays when a later one fails;
+// `problem` says why. What is not in sight is asked once, in its turn. A card asks no further for
+// an answer that is larger than it can show.
 
 import { effect, signal, useSignal } from '@preact/signals';
 import { useEffect, useLayoutEffect } from 'preact/hooks';
@@ -26,18 +26,26 @@ export const paused = signal(false);
 /**
  * @typedef {object} Answered
  * @property {Answer | undefined} answer
- * @property {Question | undefined} of the question that it answers: after a change the last answer stays until the next
+ * @property {Question | undefined} of the question that it answers: after a change the last answer
+ *   stays until the next
  * @property {Problem | undefined} problem
  * @property {boolean} busy whether nothing has come yet for this question
  * @property {number | undefined} large characters of an answer that is too large for the card
  */
 
 /** @type {Answered} */
-const NOTHING = { answer: undefined, of: undefined, problem: undefined, busy: true, large: undefined };
+const NOTHING = {
+  answer: undefined,
+  of: undefined,
+  problem: undefined,
+  busy: true,
+  large: undefined,
+};
 
 /**
- * Calls at most once in `PACE_MS`, with the newest value, and not while paused. All are called in the
- * same frame, so that the page is laid out and painted once for all of them; the first call is at once.
+ * Calls at most once in `PACE_MS`, with the newest value, and not while paused. All are called in
+ * the same frame, so that the page is laid out and painted once for all of them; the first call is
+ * at once.
  * @template T
  * @param {(value: T) => void} draw
  */
@@ -58,10 +66,13 @@ export function paced(draw) {
   };
   const plan = () => {
     if (!newest || timer !== undefined || frame) return;
-    timer = setTimeout(() => {
-      timer = undefined;
-      frame = requestAnimationFrame(now);
-    }, drawn < 0 ? 0 : PACE_MS - (performance.now() % PACE_MS));
+    timer = setTimeout(
+      () => {
+        timer = undefined;
+        frame = requestAnimationFrame(now);
+      },
+      drawn < 0 ? 0 : PACE_MS - (performance.now() % PACE_MS),
+    );
   };
   const resumed = effect(() => {
     if (!paused.value) plan();
@@ -85,17 +96,24 @@ export function paced(draw) {
  * @param {Answered} last @param {string | undefined} metric @returns {Answered}
  */
 export function carried(last, metric) {
-  return metric !== undefined && last.of?.metric === metric ? { ...last, busy: true, problem: undefined } : { ...NOTHING, busy: metric !== undefined };
+  return metric !== undefined && last.of?.metric === metric
+    ? { ...last, busy: true, problem: undefined }
+    : { ...NOTHING, busy: metric !== undefined };
 }
 
 /**
- * One signal for as long as the component lives, so that what is computed from it follows every question.
+ * One signal for as long as the component lives, so that what is computed from it follows every
+ * question.
  * @param {(Question & { minInterval?: number }) | undefined} question nothing is asked without
- * @param {{ live?: boolean, again?: number, card?: boolean, seen?: boolean, ahead?: boolean }} [how] another `again` asks
- *   once more; `seen`: whether it is in sight; `ahead`: whether it is asked once before
+ * @param {{ live?: boolean, again?: number, card?: boolean, seen?: boolean,
+ *   ahead?: boolean }} [how] another `again` asks once more; `seen`: whether it is in sight;
+ *   `ahead`: whether it is asked once before
  * @returns {import('@preact/signals').ReadonlySignal<Answered>}
  */
-export function useAnswer(question, { live = true, again = 0, card = false, seen = true, ahead = true } = {}) {
+export function useAnswer(
+  question,
+  { live = true, again = 0, card = false, seen = true, ahead = true } = {},
+) {
   const key = question ? keyOf(question) : '';
   const state = useSignal(NOTHING);
   // Before it is painted: another metric's answer does not fit.
@@ -124,10 +142,17 @@ export function useAnswer(question, { live = true, again = 0, card = false, seen
         stop?.();
         pace.put({ ...NOTHING, of: question, busy: false, large: size });
       } else {
-        pace.put({ answer: answer ?? last.answer, of: answer ? question : last.of, problem, busy: false, large: undefined });
+        pace.put({
+          answer: answer ?? last.answer,
+          of: answer ? question : last.of,
+          problem,
+          busy: false,
+          large: undefined,
+        });
       }
     };
-    if (seen || !known) state.value = { ...state.peek(), busy: true, problem: undefined, large: undefined };
+    if (seen || !known)
+      state.value = { ...state.peek(), busy: true, problem: undefined, large: undefined };
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
     if (live && seen) {

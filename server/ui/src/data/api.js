@@ -6,19 +6,32 @@
 
 /** @import {Answer, Fault, Question} from '../types' */
 
+import { missingIn } from '../lib/expected.js';
+import { parse } from '../lib/json.js';
 import { bodyOf } from '../lib/question.js';
 
 const DEADLINE_MS = 15_000;
 
+/** @param {any} value @param {string} otherwise */
+const textOf = (value, otherwise) => (typeof value === 'string' ? value : otherwise);
+
 export class Problem extends Error {
-  /** @param {{ code: string, detail: string, status?: number, errors?: Fault[], [key: string]: any }} of */
+  /**
+   * What is of another kind than a problem has is left out: anybody may have answered.
+   * @param {{ code: string, detail: string, status?: number, errors?: Fault[],
+   *   [key: string]: any }} of
+   */
   constructor(of) {
-    super(of.detail);
+    super(textOf(of.detail, 'it is not said why'));
     this.name = 'Problem';
-    this.code = of.code;
-    this.detail = of.detail;
+    this.code = textOf(of.code, 'unknown');
+    this.detail = this.message;
     this.status = of.status ?? 0;
-    this.errors = of.errors ?? [];
+    /** @type {Fault[]} */
+    this.errors = (Array.isArray(of.errors) ? of.errors : []).map((one) => ({
+      pointer: textOf(one?.pointer, ''),
+      detail: textOf(one?.detail, ''),
+    }));
     /** Members beyond the usual ones: `suggestions`, `progress`, … @type {Record<string, any>} */
     this.more = of;
     /** Seconds after which to try again. @type {number | undefined} */
@@ -29,78 +42,96 @@ export class Problem extends Error {
 /**
  * @typedef {object} Options
  * @property {string} [method]
- * @property {any} [body] sent as JSON, unless `type` says otherwise: then as it is
- * @property {string} [type] media type of the body
- * @property {string} [accept]
+ * @property {any} [body] sent as JSON
+ * @property {string} [accept] media type of the answer, which then is taken as text
  * @property {AbortSignal} [signal]
  * @property {number} [deadline] milliseconds
  * @property {string} [etag] of what is known: a 304 then answers `undefined`
  */
 
 /**
- * Sends a request and gives the response, whatever its status.
+ * Sends a request and gives the response with its text, whatever its status.
  * @param {string} path relative: `api/metrics`
- * @param {Options} [options]
+ * @param {Options} options
  */
-async function send(path, { method = 'GET', body, type, accept, signal, deadline = DEADLINE_MS, etag } = {}) {
+async function send(path, { method = 'GET', body, accept, signal, deadline = DEADLINE_MS, etag }) {
   const ends = AbortSignal.timeout(deadline);
   /** @type {Record<string, string>} */
   const headers = { accept: accept ?? 'application/json, application/problem+json' };
-  if (body !== undefined) headers['content-type'] = type ?? 'application/json';
+  if (body !== undefined) headers['content-type'] = 'application/json';
   if (etag) headers['if-none-match'] = etag;
   try {
-    return await fetch(path, {
+    const response = await fetch(path, {
       method,
       headers,
-      body: body === undefined ? undefined : type ? body : JSON.stringify(body),
+      body: JSON.stringify(body),
       signal: signal ? AbortSignal.any([signal, ends]) : ends,
       credentials: 'same-origin',
       cache: 'no-store',
     });
+    return { response, text: await response.text() };
   } catch (error) {
     if (signal?.aborted) throw new Problem({ code: 'aborted', detail: 'no longer wanted' });
-    if (ends.aborted) throw new Problem({ code: 'timeout', detail: `${path} did not answer within ${deadline / 1000} s` });
-    throw new Problem({ code: 'unreachable', detail: 'the server does not answer: is it running?', cause: error });
+    if (ends.aborted)
+      throw new Problem({
+        code: 'timeout',
+        detail: `${path} did not answer within ${deadline / 1000} s`,
+      });
+    throw new Problem({
+      code: 'unreachable',
+      detail: 'the server does not answer: is it running?',
+      cause: error,
+    });
   }
 }
 
-/** @param {Response} response */
-async function problemOf(response) {
-  let of;
+/** @param {string} text @returns {any} `undefined` where it is no JSON */
+function read(text) {
   try {
-    of = await response.json();
+    return parse(text);
   } catch {
-    of = undefined;
+    return undefined;
   }
+}
+
+/** @param {Response} response @param {string} text */
+function problemOf({ status, statusText, headers }, text) {
+  const { code, detail, ...more } = read(text) ?? {};
   const problem = new Problem({
-    code: `http_${response.status}`,
-    detail: `${response.status} ${response.statusText}`,
-    ...(of !== null && typeof of === 'object' ? of : {}),
-    status: response.status,
+    ...more,
+    code: textOf(code, `http_${status}`),
+    detail: textOf(detail, `${status} ${statusText}`),
+    status,
   });
-  const after = Number(response.headers.get('retry-after'));
+  const after = Number(headers.get('retry-after'));
   if (Number.isFinite(after) && after > 0) problem.retryAfter = after;
   return problem;
 }
 
 /**
- * What a request answers: `data` is `undefined` for 204 and 304.
+ * What a request answers: `data` is `undefined` for 204 and 304. What does not look like an answer
+ * to it is a problem: something between here and the server may have given it.
  * @param {string} path @param {Options} [options]
- * @returns {Promise<{ data: any, size: number, etag: string | null, status: number, headers: Headers }>} `size` in characters
+ * @returns {Promise<{ data: any, size: number, etag: string | null, status: number,
+ *   headers: Headers }>} `size` in characters
  */
-export async function ask(path, options) {
-  const response = await send(path, options);
-  const { status, headers } = response;
-  const etag = headers.get('etag');
-  if (status === 304 || status === 204) return { data: undefined, size: 0, etag, status, headers };
-  if (!response.ok) throw await problemOf(response);
-  try {
-    const text = await response.text();
-    const json = /json/.test(headers.get('content-type') ?? '');
-    return { data: json ? JSON.parse(text) : text, size: text.length, etag, status, headers };
-  } catch {
-    throw new Problem({ code: 'unreadable', detail: `${path} answered what is no JSON`, status });
-  }
+export async function ask(path, options = {}) {
+  const { response, text } = await send(path, options);
+  const { status, headers, ok } = response;
+  const found = { data: undefined, size: text.length, etag: headers.get('etag'), status, headers };
+  if (status === 304 || status === 204) return found;
+  if (!ok) throw problemOf(response, text);
+  if (options.accept) return { ...found, data: text };
+  const data = read(text);
+  const missing = missingIn(path, options.method, data);
+  if (missing === undefined) return { ...found, data };
+  throw new Problem({
+    code: 'unreadable',
+    detail:
+      `${path} answered what is none of Tally's (${missing}): ` +
+      'load the page again, or look at what is between',
+    status,
+  });
 }
 
 /** @param {string} path @param {Options} [options] @returns {Promise<any>} */
@@ -119,11 +150,19 @@ export async function post(path, body, options) {
  * @returns {Promise<{ answer: Answer, size: number }>}
  */
 export async function measured(question, options) {
-  const { data: { result, meta, warnings = [] }, size } = await ask('api/metrics', { method: 'POST', body: bodyOf(question), ...options });
+  const {
+    data: { result, meta, warnings = [] },
+    size,
+  } = await ask('api/metrics', { method: 'POST', body: bodyOf(question), ...options });
   return { answer: { result, meta, warnings }, size };
 }
 
 /** Any failure as a `Problem`. @param {unknown} error @returns {Problem} */
 export function asProblem(error) {
-  return error instanceof Problem ? error : new Problem({ code: 'page_error', detail: error instanceof Error ? error.message : String(error) });
+  return error instanceof Problem
+    ? error
+    : new Problem({
+        code: 'page_error',
+        detail: error instanceof Error ? error.message : String(error),
+      });
 }

@@ -1,17 +1,26 @@
 // Boards: those that this browser keeps, and those that the engine serves.
 //
-// What is kept is bounded, has a version, and is judged when it is read; what another version has kept
-// is left alone. Where the browser keeps nothing, boards last as long as the page, and `trouble` says
-// so. Served ones are only read. An address tells them apart: a kept one begins with `~`, which no
-// served one may.
+// What is kept is bounded, has a version, and is judged when it is read; what another version has
+// kept is left alone. Where the browser keeps nothing, boards last as long as the page, and
+// `trouble` says so. Served ones are only read. An address tells them apart: a kept one begins with
+// `~`, which no served one may.
 
 import { signal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
-import { added, empty, judge, LONGEST_TITLE, MOST_ITEMS, parse, PICTURES } from '../lib/board.js';
+import {
+  added,
+  empty,
+  faultOf,
+  judge,
+  LONGEST_TITLE,
+  MOST_ITEMS,
+  PICTURES,
+  restored,
+} from '../lib/board.js';
 import { polled } from './poll.js';
 import { onConnect } from './socket.js';
 
-/** @import {Board, Question} from '../lib/board.js' */
+/** @import {Board, Item, Question} from '../lib/board.js' */
 /** @import {Problem} from './api.js' */
 
 const KEY = 'tally.boards';
@@ -23,9 +32,13 @@ const EVERY_MS = 30_000;
 /** Boards of this browser by their ids. */
 export const kept = signal(/** @type {Record<string, Board>} */ ({}));
 /** What went wrong with keeping, and what to do. */
-export const trouble = signal(/** @type {{ title: string, why: string, other?: string } | undefined} */ (undefined));
+export const trouble = signal(
+  /** @type {{ title: string, why: string, other?: string } | undefined} */ (undefined),
+);
 /** What was removed last, until something else changes. */
-export const removed = signal(/** @type {{ text: string, back: () => void } | undefined} */ (undefined));
+export const removed = signal(
+  /** @type {{ text: string, back: () => void } | undefined} */ (undefined),
+);
 
 let last = '';
 /** What is kept as a board and is none: it stays where it is. @type {Record<string, any>} */
@@ -49,13 +62,23 @@ function storage() {
 function spoilt() {
   const names = Object.keys(damaged);
   if (names.length === 0) return undefined;
-  return { title: 'A board kept here cannot be read', why: `${names.join(', ')}: another version of this page has kept it, or something has changed it. It is left as it is; the others are here.`, other: JSON.stringify(damaged) };
+  return {
+    title: 'A board kept here cannot be read',
+    why:
+      `${names.join(', ')}: another version of this page has kept it, or something has ` +
+      'changed it. It is left as it is; the others are here.',
+    other: JSON.stringify(damaged),
+  };
 }
 
-/** The boards in what is kept; `damaged` and `last` are then those of it. @param {string | null} text */
+/**
+ * The boards in what is kept; `damaged` and `last` are then those of it.
+ * @param {string | null} text
+ */
 function soundIn(text) {
   const value = text === null ? { version: 1, boards: {} } : JSON.parse(text);
-  if (value?.version !== 1 || typeof value.boards !== 'object' || value.boards === null) throw new Error('another form');
+  if (value?.version !== 1 || typeof value.boards !== 'object' || value.boards === null)
+    throw new Error('another form');
   /** @type {[string, any][]} */
   const all = Object.entries(value.boards);
   const sound = all.filter(([, board]) => judge(board).length === 0);
@@ -76,7 +99,10 @@ function read() {
     if (!store) throw new Error('no storage');
     text = store.getItem(KEY);
   } catch {
-    trouble.value = { title: 'This browser keeps nothing', why: 'Its storage is off: boards last until this page is closed. Export what should stay.' };
+    trouble.value = {
+      title: 'This browser keeps nothing',
+      why: 'Its storage is off: boards last until this page is closed. Export what should stay.',
+    };
     return;
   }
   try {
@@ -85,13 +111,26 @@ function read() {
     trouble.value = spoilt();
   } catch {
     locked = true;
-    trouble.value = { title: 'The boards kept here cannot be read', why: 'Another version of this page has kept them, or something has changed them. They are left as they are; what you make is not kept.', other: text ?? '' };
+    trouble.value = {
+      title: 'The boards kept here cannot be read',
+      why:
+        'Another version of this page has kept them, or something has changed them. ' +
+        'They are left as they are; what you make is not kept.',
+      other: text ?? '',
+    };
   }
 }
 
+const NOT_KEPT = 'The last change is not kept';
+
 /** @param {string} title */
 function noRoom(title) {
-  trouble.value = { title, why: 'There is no more room in this browser: it is lost when this page is closed. Export it, or remove boards.' };
+  trouble.value = {
+    title,
+    why:
+      'There is no more room in this browser: it is lost when this page is closed. ' +
+      'Export it, or remove boards.',
+  };
 }
 
 /** @param {Record<string, Board>} boards */
@@ -100,8 +139,8 @@ function write(boards) {
   kept.value = boards;
   if (locked) return;
   apart = true;
-  const text = JSON.stringify({ version: 1, last, boards: { ...damaged, ...boards } });
   try {
+    const text = JSON.stringify({ version: 1, last, boards: { ...damaged, ...boards } });
     if (text.length > ROOM) throw new Error('too large');
     const store = storage();
     if (!store) return;
@@ -110,11 +149,14 @@ function write(boards) {
     own.clear();
     trouble.value = spoilt();
   } catch {
-    noRoom('The last change is not kept');
+    noRoom(NOT_KEPT);
   }
 }
 
-/** What another page of this browser has done meanwhile is taken over; boards that could not be kept stay as they are here. */
+/**
+ * What another page of this browser has done meanwhile is taken over; boards that could not be kept
+ * stay as they are here.
+ */
 function current() {
   if (!apart) read();
   else merge();
@@ -153,22 +195,43 @@ export function beginAnew() {
       removed.value = undefined;
       read();
     } catch {
-      noRoom('What was forgotten cannot be had back');
+      noRoom('The discarded boards cannot be restored');
     }
   };
-  removed.value = { text: 'What could not be read is forgotten.', back };
+  removed.value = { text: 'Discarded what could not be read.', back };
 }
 
 /**
+ * Keeps a board, unless it is none.
  * @param {string} id @param {Board} board
- * @param {string} [text] says what was removed by it, so that it can be undone
+ * @returns {string | undefined} what is wrong with it
  */
-export function save(id, board, text) {
+export function save(id, board) {
+  const fault = faultOf(board);
+  if (fault) {
+    trouble.value = { title: NOT_KEPT, why: fault };
+    return fault;
+  }
   const boards = current();
-  const before = boards[id];
   last = id;
   write({ ...boards, [id]: board });
-  removed.value = text ? { text, back: () => save(id, before) } : undefined;
+  removed.value = undefined;
+  return undefined;
+}
+
+/**
+ * Takes an item off a board; it can be put back onto what the board is then.
+ * @param {string} id of the board
+ * @param {Item} item
+ */
+export function removeItem(id, item) {
+  const board = current()[id];
+  if (!board) return;
+  if (save(id, { ...board, items: board.items.filter((one) => one.id !== item.id) })) return;
+  removed.value = {
+    text: `Removed “${item.title ?? item.metric}”.`,
+    back: () => save(id, restored(current()[id] ?? { ...board, items: [] }, item)),
+  };
 }
 
 /** @param {string} id */
@@ -176,7 +239,8 @@ export function remove(id) {
   const { [id]: gone, ...others } = current();
   if (!gone) return;
   write(others);
-  removed.value = { text: `“${gone.title}” is removed.`, back: () => save(id, gone) };
+  const back = () => (Object.hasOwn(current(), id) ? make(gone) : save(id, gone));
+  removed.value = { text: `Removed “${gone.title}”.`, back };
 }
 
 /**
@@ -187,10 +251,18 @@ export function remove(id) {
 export function make(board) {
   const boards = current();
   if (Object.keys(boards).length >= MOST_BOARDS) {
-    trouble.value = { title: 'No more boards', why: `This browser keeps ${MOST_BOARDS} at most: remove one.` };
+    trouble.value = {
+      title: 'No more boards',
+      why: `This browser keeps ${MOST_BOARDS} at most: remove one.`,
+    };
     return undefined;
   }
-  const stem = board.title.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '').slice(0, 40) || 'board';
+  const stem =
+    board.title
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, '-')
+      .replace(/^-|-$/g, '')
+      .slice(0, 40) || 'board';
   let id = `~${stem}`;
   for (let n = 2; id in { ...damaged, ...boards }; n += 1) id = `~${stem}-${n}`;
   save(id, board);
@@ -208,7 +280,8 @@ export function use(id) {
 /**
  * Adds a question to the board that was used last, or to a new one where there is none with room.
  * Throws an error that says why, where there is none.
- * @param {Omit<Question, 'picture'> & { picture?: string }} question what is absent, or no picture of a board, is absent there
+ * @param {Omit<Question, 'picture'> & { picture?: string }} question what is absent, or no picture
+ *   of a board, is absent there
  * @returns {{ board: string, id: string }} the board's id, for its address, and that of the item
  */
 export function pin({ metric, params, expand, title, picture }) {
@@ -224,8 +297,8 @@ export function pin({ metric, params, expand, title, picture }) {
     title: title ? [...title].slice(0, LONGEST_TITLE).join('') : undefined,
     picture: PICTURES.find((one) => one === picture),
   });
-  const [fault] = parse(JSON.stringify(made.board)).faults;
-  if (fault) throw new Error(`The board with this question: ${fault.pointer} ${fault.detail}`);
+  const fault = faultOf(made.board);
+  if (fault) throw new Error(fault);
   save(board, made.board);
   return { board, id: made.id };
 }

@@ -4,6 +4,9 @@ import { signal } from '@preact/signals';
 
 export const now = signal(Date.now());
 
+/** Since when the page is seen. */
+export const seenSince = signal(now.value);
+
 /** Whether the page is seen. */
 export const visible = signal(document.visibilityState !== 'hidden');
 
@@ -13,5 +16,5 @@ setInterval(() => {
 
 document.addEventListener('visibilitychange', () => {
   visible.value = document.visibilityState !== 'hidden';
-  if (visible.value) now.value = Date.now();
+  if (visible.value) seenSince.value = now.value = Date.now();
 });

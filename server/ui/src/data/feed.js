@@ -1,10 +1,11 @@
-// The newest events that suit a filter, as a value that is drawn at most four times a second, however
-// many come.
+// The newest events that suit a filter, as a value that is drawn at most four times a second,
+// however many come.
 //
 // Keeps `MOST`. What the server left out is a row of its own, at its place, and is counted. Goes on
 // after a loss of the connection without a gap, or says which.
 
 import { signal } from '@preact/signals';
+import { meter } from '../lib/rate.js';
 import { listen } from './socket.js';
 
 /** @import {EventMessage} from '../types' */
@@ -17,7 +18,8 @@ import { listen } from './socket.js';
  * @property {FeedRow[]} rows the newest first
  * @property {number} came rows that ever came
  * @property {number} skipped events that the server left out
- * @property {number | undefined} rate events a second, those left out too; `undefined` before it is known
+ * @property {number | undefined} rate events a second, those left out too; `undefined` before it is
+ *   known
  * @property {Failure | undefined} error
  */
 
@@ -28,8 +30,6 @@ import { listen } from './socket.js';
 
 export const MOST = 500;
 const PACE_MS = 250;
-/** Seconds that the rate is of. */
-const RATE_S = 5;
 /** Types that are told apart. */
 const TYPES = 64;
 
@@ -40,15 +40,16 @@ const nothing = () => ({ events: 0, skipped: 0, types: new Map() });
 export function openFeed(filter) {
   /** The newest last; twice `MOST` at most, so that room is made seldom. @type {FeedRow[]} */
   const kept = [];
-  const state = signal(/** @type {FeedState} */ ({ rows: [], came: 0, skipped: 0, rate: undefined, error: undefined }));
+  const state = signal(
+    /** @type {FeedState} */ ({ rows: [], came: 0, skipped: 0, rate: undefined, error: undefined }),
+  );
   let tally = nothing();
   let came = 0;
   let events = 0;
   let skipped = 0;
   /** @type {Failure | undefined} */
   let error;
-  /** @type {{ at: number, events: number }[]} */
-  const marks = [{ at: performance.now(), events: 0 }];
+  const rate = meter();
 
   /** @param {FeedRow} row */
   const add = (row) => {
@@ -76,21 +77,20 @@ export function openFeed(filter) {
       add({ gap });
     }
   });
-  const rate = () => {
-    const at = performance.now();
-    marks.push({ at, events: events + skipped });
-    while (marks.length > 2 && at - marks[1].at >= RATE_S * 1000) marks.shift();
-    const past = (at - marks[0].at) / 1000;
-    return past < 1 ? undefined : Math.round((marks[marks.length - 1].events - marks[0].events) / past * 10) / 10;
-  };
   let frame = 0;
   const draw = () => {
     frame = 0;
     const before = state.peek();
-    const now = rate();
+    const now = rate(performance.now(), events + skipped);
     const same = came === before.came && skipped === before.skipped;
     if (same && now === before.rate && error === before.error) return;
-    state.value = { rows: same ? before.rows : kept.slice(-MOST).reverse(), came, skipped, rate: now, error };
+    state.value = {
+      rows: same ? before.rows : kept.slice(-MOST).reverse(),
+      came,
+      skipped,
+      rate: now,
+      error,
+    };
   };
   const timer = setInterval(() => {
     if (!frame) frame = requestAnimationFrame(draw);

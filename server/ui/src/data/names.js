@@ -1,7 +1,7 @@
 // Users and products: found by a part of their name or by id, and names by id.
 //
-// The catalogue has pages and no search, so at most `PAGES` pages are read, once, and searched here;
-// an id is asked for itself. What was read is kept for a minute, names at most `KEPT`.
+// The catalogue has pages and no search, so at most `PAGES` pages are read, once, and searched
+// here; an id is asked for itself. What was read is kept for a minute, names at most `KEPT`.
 
 import { get, Problem } from './api.js';
 import { idOf } from '../lib/form.js';
@@ -46,18 +46,18 @@ async function readList(kind) {
 /** @param {IdKind} kind */
 function list(kind) {
   const known = lists.get(kind);
-  if (known && Date.now() - known.at < FRESH_MS) return known.rows;
+  if (known && performance.now() - known.at < FRESH_MS) return known.rows;
   const rows = readList(kind);
   rows.catch(() => lists.delete(kind));
-  lists.set(kind, { at: Date.now(), rows });
+  lists.set(kind, { at: performance.now(), rows });
   return rows;
 }
 
 /**
- * Users or products whose name or id has the text in it; `whole` is false where the catalogue is
- * larger than what was searched.
+ * Users or products whose name or id has the text in it; `left` says what may be left out of them:
+ * where more suit than are shown, or the catalogue is larger than what was searched.
  * @param {IdKind} kind @param {string} text
- * @returns {Promise<{ found: Named[], whole: boolean }>}
+ * @returns {Promise<{ found: Named[], left: string }>}
  */
 export async function search(kind, text) {
   const sought = text.trim().toLocaleLowerCase();
@@ -65,26 +65,35 @@ export async function search(kind, text) {
   /** @type {Named[]} */
   const found = [];
   for (const row of rows) {
-    if (found.length >= SHOWN) break;
-    if (row.name.toLocaleLowerCase().includes(sought) || String(row.id).toLocaleLowerCase().startsWith(sought)) found.push(row);
+    if (found.length > SHOWN) break;
+    if (
+      row.name.toLocaleLowerCase().includes(sought) ||
+      String(row.id).toLocaleLowerCase().startsWith(sought)
+    )
+      found.push(row);
   }
   const exact = idOf(text.trim());
   if (!whole && sought && !found.some((row) => row.id === exact)) {
     const name = await nameOf(kind, exact);
     if (name !== undefined) found.unshift({ id: exact, name });
   }
-  return { found: found.slice(0, SHOWN), whole };
+  const left = [
+    found.length > SHOWN ? `the first ${SHOWN}: type more` : '',
+    whole ? '' : 'names are sought in the first 5,000; an id can be typed whole',
+  ];
+  return { found: found.slice(0, SHOWN), left: left.filter(Boolean).join('; ') };
 }
 
 /**
- * The name of a user or product; `undefined` where the catalogue does not know it or does not answer.
+ * The name of a user or product; `undefined` where the catalogue does not know it or does not
+ * answer.
  * @param {IdKind} kind @param {number | string} id
  * @returns {Promise<string | undefined>}
  */
 export function nameOf(kind, id) {
   const key = `${kind} ${id}`;
   const known = byId.get(key);
-  if (known && Date.now() - known.at < FRESH_MS) return known.name;
+  if (known && performance.now() - known.at < FRESH_MS) return known.name;
   byId.delete(key);
   if (byId.size >= KEPT) byId.delete(byId.keys().next().value ?? '');
   const name = get(`${ROUTES[kind]}/${encodeURIComponent(id)}`).then(
@@ -94,6 +103,6 @@ export function nameOf(kind, id) {
       return undefined;
     },
   );
-  byId.set(key, { at: Date.now(), name });
+  byId.set(key, { at: performance.now(), name });
   return name;
 }

@@ -1,5 +1,5 @@
-// What a person has chosen for the page: zone, theme, keys. Kept in the browser where it allows that,
-// and valid for this visit where it does not.
+// What a person has chosen for the page: zone, theme, keys. Kept in the browser where it allows
+// that, and valid for this visit where it does not.
 
 import { computed, effect, signal } from '@preact/signals';
 import { formats } from '../lib/format.js';
@@ -32,7 +32,10 @@ export function keep(key, value) {
 /**
  * A signal whose value is kept.
  * @template T
- * @param {string} key @param {T} usual @param {(text: string) => T | undefined} read @param {(value: T) => string} write
+ * @param {string} key
+ * @param {T} usual
+ * @param {(text: string) => T | undefined} read
+ * @param {(value: T) => string} write
  */
 function setting(key, usual, read, write) {
   const text = kept(key);
@@ -63,14 +66,25 @@ const browserZone = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
 /** @type {readonly ('system' | 'light' | 'dark')[]} */
 const THEMES = ['system', 'light', 'dark'];
 
-export const zone = setting('zone', browserZone, (text) => (isZone(text) ? text : undefined), String);
+export const zone = setting(
+  'zone',
+  browserZone,
+  (text) => (isZone(text) ? text : undefined),
+  String,
+);
 export const theme = setting('theme', THEMES[0], oneOf(THEMES), String);
 /** Whether keys do something without Ctrl, Alt or Meta. */
-export const keysOn = setting('keys', true, (text) => text !== 'off', (on) => (on ? 'on' : 'off'));
+export const keysOn = setting(
+  'keys',
+  true,
+  (text) => text !== 'off',
+  (on) => (on ? 'on' : 'off'),
+);
 
 /** Zones to choose from. */
 export function zones() {
-  const all = typeof Intl.supportedValuesOf === 'function' ? Intl.supportedValuesOf('timeZone') : [];
+  const all =
+    typeof Intl.supportedValuesOf === 'function' ? Intl.supportedValuesOf('timeZone') : [];
   return [...new Set(['UTC', browserZone, zone.value, ...all])];
 }
 
@@ -86,7 +100,9 @@ dark.addEventListener('change', () => {
 });
 
 /** The scheme that is seen. */
-export const scheme = computed(() => (theme.value === 'system' ? (systemDark.value ? 'dark' : 'light') : theme.value));
+export const scheme = computed(() =>
+  theme.value === 'system' ? (systemDark.value ? 'dark' : 'light') : theme.value,
+);
 
 effect(() => {
   document.documentElement.dataset.theme = theme.value;

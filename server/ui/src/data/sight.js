@@ -11,7 +11,8 @@ const watched = new Map();
 let observer;
 
 /**
- * @returns {[{ current: HTMLElement | null }, boolean]} the place of the block's element, and whether it is in sight
+ * @returns {[{ current: HTMLElement | null }, boolean]} the place of the block's
+ *   element, and whether it is in sight
  */
 export function useSight() {
   const place = useRef(/** @type {HTMLElement | null} */ (null));
@@ -19,9 +20,12 @@ export function useSight() {
   useEffect(() => {
     const { current: element } = place;
     if (!element) return undefined;
-    observer ??= new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) watched.get(target)?.(isIntersecting);
-    }, { rootMargin: MARGIN });
+    observer ??= new IntersectionObserver(
+      (entries) => {
+        for (const { target, isIntersecting } of entries) watched.get(target)?.(isIntersecting);
+      },
+      { rootMargin: MARGIN },
+    );
     watched.set(element, set);
     observer.observe(element);
     const used = observer;

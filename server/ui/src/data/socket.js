@@ -1,15 +1,17 @@
-// What is said on the one WebSocket: questions that are watched, events that are listened to, notices.
+// What is said on the one WebSocket: questions that are watched, events that are listened to,
+// notices.
 //
-// Equal questions share a subscription. After a loss everything is asked again, and feeds go on behind
-// their last event, or from where they began. What was answered before stays; the watchers see by
-// `connection` that it is old. Questions for which the connection has no place are asked by POST every
-// ten seconds. Large answers come less often. The server tries by itself what it has begun: only what
-// has not begun is asked again here, at growing intervals.
+// Equal questions share a subscription. After a loss everything is asked again, and feeds go on
+// behind their last event, or from where they began. What was answered before stays; the watchers
+// see by `connection` that it is old. Questions for which the connection has no place are asked by
+// POST every ten seconds. Large answers come less often. The server tries by itself what it has
+// begun: only what has not begun is asked again here, at growing intervals.
 
 import { canonical, keyOf } from '../lib/question.js';
 import { answered, byId, fail, forget, LARGE, refuse, rename, tell, topicOf } from './topics.js';
 import { askInTurn } from './turns.js';
 import { connection, opened, say, serve } from './wire.js';
+import { furthest } from '../lib/position.js';
 
 /** @import {Question} from '../types' */
 /** @import {FeedMessage, OnAnswer, Topic} from './topics.js' */
@@ -23,11 +25,17 @@ const GATHER_MS = 500;
 /** So many subscriptions the server allows a connection, and so many bytes a message. */
 const [MOST, LONGEST] = [64, 4096];
 const POLL_MS = 10_000;
-/** Milliseconds between answers, for each `LARGE` of one; the server takes no longer ones than the second. */
+/**
+ * Milliseconds between answers, for each `LARGE` of one; the server takes no longer ones than the
+ * second.
+ */
 const [SLOW_MS, SLOWEST_MS] = [1000, 60_000];
 
 /** @typedef {import('./topics.js').Failure} Failure */
-/** @typedef {{ event_types?: string[], user_id?: number | string, product_id?: number | string }} Filter */
+/**
+ * @typedef {{ event_types?: string[], user_id?: number | string,
+ *   product_id?: number | string }} Filter
+ */
 
 /** Subscriptions that are to be ended. @type {Set<string>} */
 const ending = new Set();
@@ -42,25 +50,48 @@ let gathering;
 
 let feeds = 0;
 let most = MOST;
-/** The newest position that the server has named. */
+/** The furthest position that the server has named on this connection. */
 let position = '';
 
 /** What has no place is asked by POST. @param {Topic} topic */
 function withoutPlace(topic) {
-  if (!topic.question) return refuse(topic, 'too_many', `more than ${most} questions are watched on this page: close some of them`);
-  topic.unasked ??= askInTurn(topic.question, ({ answer, size = 0, error }) => {
-    if (answer) answered(topic, answer, size);
-    else if (error) fail(topic, error);
-  }, POLL_MS);
+  if (!topic.question)
+    return refuse(
+      topic,
+      'too_many',
+      `more than ${most} questions are watched on this page: close some of them`,
+    );
+  topic.unasked ??= askInTurn(
+    topic.question,
+    ({ answer, size = 0, error }) => {
+      if (answer) answered(topic, answer, size);
+      else if (error) fail(topic, error);
+    },
+    POLL_MS,
+  );
   return undefined;
 }
 
-/** @param {Topic} topic */
-function messageOf({ id, said, question, interval, cursor }) {
-  return { type: 'subscribe', id, ...said, ...(question ? { min_interval_ms: interval } : cursor ? { since: cursor } : {}) };
+/** The feed goes on with what comes. @param {Topic} topic */
+function skip(topic) {
+  tell(topic, { gap: { from: topic.cursor, to: position } });
+  topic.cursor = undefined;
 }
 
-/** Says what is to be said, as far as pace and places allow. A message that is too long would end the connection. */
+/** Whether it would end the connection. @param {object} message */
+const isLong = (message) => new TextEncoder().encode(JSON.stringify(message)).length > LONGEST;
+
+/** @param {Topic} topic */
+function messageOf({ id, said, question, interval, cursor }) {
+  return {
+    type: 'subscribe',
+    id,
+    ...said,
+    ...(question ? { min_interval_ms: interval } : cursor ? { since: cursor } : {}),
+  };
+}
+
+/** Says what is to be said, as far as pace and places allow. */
 function speak() {
   if (connection.value.state !== 'live') return;
   for (const id of ending) {
@@ -70,9 +101,15 @@ function speak() {
   let sent = [...byId.values()].filter((topic) => topic.sent).length;
   for (const topic of byId.values()) {
     if (topic.sent || topic.timer !== undefined) continue;
+    if (topic.cursor && isLong(messageOf(topic))) skip(topic);
     const message = messageOf(topic);
-    if (new TextEncoder().encode(JSON.stringify(message)).length > LONGEST) {
-      refuse(topic, 'message_too_large', `the question is longer than the ${LONGEST / 1024} KiB that can be watched: ask it fixed, or for less`);
+    if (isLong(message)) {
+      refuse(
+        topic,
+        'message_too_large',
+        `the question is longer than the ${LONGEST / 1024} KiB that can be watched: ` +
+          'ask it fixed, or for less',
+      );
       continue;
     }
     if (sent >= most) {
@@ -83,7 +120,8 @@ function speak() {
     topic.unasked?.();
     topic.unasked = undefined;
     topic.sent = true;
-    // What comes from here on is not lost with the connection, though nothing may have come until then.
+    // What comes from here on is not lost with the connection, though nothing may have come until
+    // then.
     if (!topic.question) topic.cursor ??= position;
     sent += 1;
   }
@@ -124,12 +162,23 @@ function reconsider() {
   changed.clear();
 }
 
+/** Milliseconds between answers of a size. @param {Topic} topic @param {number} size */
+function intervalOf({ least }, size) {
+  if (size <= LARGE) return least;
+  const slow = SLOW_MS * 2 ** Math.ceil(Math.log2(size / LARGE));
+  return Math.max(least, Math.min(SLOWEST_MS, slow));
+}
+
 /** @param {Topic} topic @param {any} message @param {number} size */
 function updated(topic, { result, meta, warnings = [] }, size) {
-  position = meta.position ?? position;
+  position = furthest(position, meta.position);
   answered(topic, { result, meta, warnings }, size);
-  const interval = Math.min(SLOWEST_MS, SLOW_MS * 2 ** Math.ceil(Math.log2(size / LARGE)));
-  if (size > LARGE && interval > topic.interval && byId.get(topic.id) === topic) {
+  // Less often at once; more often only where an answer twice as large would come so as well.
+  const interval = Math.max(
+    intervalOf(topic, size),
+    Math.min(topic.interval, intervalOf(topic, 2 * size)),
+  );
+  if (interval !== topic.interval && byId.get(topic.id) === topic) {
     topic.interval = interval;
     renew(topic);
   }
@@ -145,8 +194,7 @@ function failed(topic, { code, detail, errors = [] }) {
   }
   if (!topic.question && topic.cursor && ['position_invalid', 'internal_error'].includes(code)) {
     // The log is another one, or cannot be read from there: the feed goes on with what comes.
-    tell(topic, { gap: { from: topic.cursor, to: position } });
-    topic.cursor = undefined;
+    skip(topic);
     return later(topic);
   }
   fail(topic, { code, detail, errors });
@@ -231,7 +279,15 @@ function join(topic, listener) {
  */
 export function watch({ metric, params, expand, minInterval: interval = 250 }, onAnswer) {
   const question = { metric, params: params ?? {}, ...(expand?.length ? { expand } : {}) };
-  return join(topicOf(`${keyOf(question)} ${interval}`, { said: question, question, interval }), onAnswer);
+  return join(
+    topicOf(`${keyOf(question)} ${interval}`, {
+      said: question,
+      question,
+      interval,
+      least: interval,
+    }),
+    onAnswer,
+  );
 }
 
 /**
@@ -240,12 +296,17 @@ export function watch({ metric, params, expand, minInterval: interval = 250 }, o
  * @returns {() => void} ends it
  */
 export function listen(filter, onMessage) {
-  const events = Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== undefined && value !== ''));
+  const events = Object.fromEntries(
+    Object.entries(filter).filter(([, value]) => value !== undefined && value !== ''),
+  );
   feeds += 1;
   return join(topicOf(`events ${feeds} ${canonical(events)}`, { said: { events } }), onMessage);
 }
 
-/** Listens to changes of metrics' states. @param {(notice: { name: string, state: string, [key: string]: any }) => void} listener */
+/**
+ * Listens to changes of metrics' states.
+ * @param {(notice: { name: string, state: string, [key: string]: any }) => void} listener
+ */
 export function onPlugin(listener) {
   onNotice.add(listener);
   return () => onNotice.delete(listener);

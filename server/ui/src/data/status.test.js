@@ -3,7 +3,11 @@ import { test } from 'node:test';
 import { outdated, statusState } from './status.js';
 
 const answers = (version) => {
-  statusState.value = { data: version === undefined ? undefined : { version }, at: 0, problem: undefined };
+  statusState.value = {
+    data: version === undefined ? undefined : { version },
+    at: 0,
+    problem: undefined,
+  };
   return outdated.value;
 };
 

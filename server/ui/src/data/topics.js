@@ -1,24 +1,29 @@
-// What is watched and listened to on the page: each question once, whoever watches it, with its last
-// answer for those who come late.
+// What is watched and listened to on the page: each question once, whoever watches it, with its
+// last answer for those who come late.
 //
 // What is held is bounded: as many answers as topics, each of `LARGE` at most. Says nothing to the
 // server.
 
 /** @import {Answer, EventMessage, Fault, Question} from '../types' */
 
-/** Characters of an answer that may come as often as asked for, and that is held for late listeners. */
+/**
+ * Characters of an answer that may come as often as asked for, and that is held for late listeners.
+ */
 export const LARGE = 256 * 1024;
 
 /**
  * @typedef {{ code: string, detail: string, errors: Fault[] }} Failure
- * @typedef {(message: { answer?: Answer, error?: Failure, size?: number }) => void} OnAnswer `size` in characters
- * @typedef {{ event?: EventMessage, skipped?: number, gap?: { from: string, to: string }, error?: Failure }} FeedMessage
+ * @typedef {(message: { answer?: Answer, error?: Failure,
+ *   size?: number }) => void} OnAnswer `size` in characters
+ * @typedef {{ event?: EventMessage, skipped?: number, gap?: { from: string, to: string },
+ *   error?: Failure }} FeedMessage
  * @typedef {object} Topic
  * @property {string} id
  * @property {string} key
  * @property {Question | undefined} question it is a feed without
  * @property {object} said what is said to begin
  * @property {number} interval milliseconds between answers
+ * @property {number} least of them, whatever their size
  * @property {Set<(message: any) => void>} listeners
  * @property {any} last what a late listener is told at once
  * @property {string | undefined} cursor where a feed goes on
@@ -43,11 +48,32 @@ export function rename(topic) {
   byId.set(topic.id, topic);
 }
 
-/** The topic of a key, made if there is none. @param {string} key @param {Partial<Topic>} made @returns {Topic} */
+/**
+ * The topic of a key, made if there is none.
+ * @param {string} key
+ * @param {Partial<Topic>} made
+ * @returns {Topic}
+ */
 export function topicOf(key, made) {
   let topic = byKey.get(key);
   if (!topic) {
-    topic = { id: '', key, question: undefined, said: {}, interval: 0, listeners: new Set(), last: undefined, cursor: undefined, sent: false, begun: false, tries: 0, timer: undefined, unasked: undefined, ...made };
+    topic = {
+      id: '',
+      key,
+      question: undefined,
+      said: {},
+      interval: 0,
+      least: 0,
+      listeners: new Set(),
+      last: undefined,
+      cursor: undefined,
+      sent: false,
+      begun: false,
+      tries: 0,
+      timer: undefined,
+      unasked: undefined,
+      ...made,
+    };
     byKey.set(key, topic);
     rename(topic);
   }

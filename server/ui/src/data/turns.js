@@ -14,7 +14,9 @@ let before = Promise.resolve();
 
 /**
  * Asks when it is its turn; then again and again, if `every` says so.
- * @param {Question} question @param {(told: Told) => void} tell @param {number} [every] milliseconds after an answer
+ * @param {Question} question
+ * @param {(told: Told) => void} tell
+ * @param {number} [every] milliseconds after an answer
  * @returns {() => void} ends it
  */
 export function askInTurn(question, tell, every) {
@@ -24,7 +26,9 @@ export function askInTurn(question, tell, every) {
   const once = async () => {
     if (ends.signal.aborted) return;
     if (document.visibilityState !== 'hidden' || !every) {
-      const told = await measured(question, { signal: ends.signal }).catch((error) => ({ error: asProblem(error) }));
+      const told = await measured(question, { signal: ends.signal }).catch((error) => ({
+        error: asProblem(error),
+      }));
       if (ends.signal.aborted) return;
       tell(told);
     }

@@ -1,10 +1,13 @@
-// The way to the server: one WebSocket, opened again after each loss, 0.5 to 10 s apart with full jitter.
+// The way to the server: one WebSocket, opened again after each loss, 0.5 to 10 s apart with full
+// jitter.
 //
-// A connection that says nothing is found by a ping. What is said is paced, since the server closes a
-// connection that sends too much. A connection that lives shortly does not begin the waits anew. Knows
-// no questions: what is asked again is said by whoever `serve`s it.
+// A connection that says nothing is found by a ping. What is said is paced, since the server closes
+// a connection that sends too much. A connection that lives shortly does not begin the waits anew.
+// Waits are measured by a clock that nobody sets.
+// Knows no questions: what is asked again is said by whoever `serve`s it.
 
 import { signal } from '@preact/signals';
+import { parse } from '../lib/json.js';
 
 const SHORTEST_MS = 500;
 const LONGEST_MS = 10_000;
@@ -24,7 +27,9 @@ const [AT_ONCE, PER_SECOND] = [128, 40];
  * @property {number | undefined} retryAt
  */
 
-export const connection = signal(/** @type {Connection} */ ({ state: 'connecting', since: Date.now(), retryAt: undefined }));
+export const connection = signal(
+  /** @type {Connection} */ ({ state: 'connecting', since: Date.now(), retryAt: undefined }),
+);
 
 /**
  * @typedef {object} Served
@@ -65,19 +70,27 @@ function become(state, retryAt) {
 }
 
 /**
- * Says something, if the server can hear it and the pace allows it; else `room` is called when it does.
- * @param {object} message @returns {boolean} whether it was said
+ * Says something, if the server can hear it and the pace allows it; else `room` is called when it
+ * does.
+ * @param {object} message
+ * @returns {boolean} whether it was said
  */
 export function say(message) {
   if (socket?.readyState !== WebSocket.OPEN) return false;
-  const at = Date.now();
+  const at = performance.now();
   const { left } = allowance;
-  allowance = { left: Math.min(AT_ONCE, left + Math.max(0, at - allowance.at) * PER_SECOND / 1000), at };
+  allowance = {
+    left: Math.min(AT_ONCE, left + ((at - allowance.at) * PER_SECOND) / 1000),
+    at,
+  };
   if (allowance.left < 1) {
-    room ??= setTimeout(() => {
-      room = undefined;
-      served.room();
-    }, Math.ceil(1000 / PER_SECOND));
+    room ??= setTimeout(
+      () => {
+        room = undefined;
+        served.room();
+      },
+      Math.ceil(1000 / PER_SECOND),
+    );
     return false;
   }
   allowance.left -= 1;
@@ -95,7 +108,7 @@ export function opened() {
 
 /** Something came: cheap, since it is called for every event. */
 function heard() {
-  heardAt = Date.now();
+  heardAt = performance.now();
   if (pong !== undefined) {
     clearTimeout(pong);
     pong = undefined;
@@ -106,7 +119,7 @@ function heard() {
 /** @param {number} wait milliseconds until it may be time for a ping */
 function planPing(wait) {
   ping = setTimeout(() => {
-    const quiet = Date.now() - heardAt;
+    const quiet = performance.now() - heardAt;
     if (quiet < PING_MS) return planPing(PING_MS - quiet);
     ping = undefined;
     say({ type: 'ping' });
@@ -126,9 +139,17 @@ function lost(stopped) {
     old.close();
   }
   const { state } = connection.value;
-  const wait = Math.max(100, Math.round(Math.random() * Math.min(LONGEST_MS, SHORTEST_MS * 2 ** Math.min(losses, 10))));
+  const wait = Math.max(
+    100,
+    Math.round(Math.random() * Math.min(LONGEST_MS, SHORTEST_MS * 2 ** Math.min(losses, 10))),
+  );
   losses += 1;
-  const next = stopped || state === 'stopped' ? 'stopped' : state === 'connecting' ? 'connecting' : 'reconnecting';
+  const next =
+    stopped || state === 'stopped'
+      ? 'stopped'
+      : state === 'connecting'
+        ? 'connecting'
+        : 'reconnecting';
   become(next, Date.now() + wait);
   served.lost();
   retry = setTimeout(open, wait);
@@ -141,14 +162,14 @@ function open() {
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   const made = new WebSocket(url);
   socket = made;
-  allowance = { left: AT_ONCE, at: Date.now() };
+  allowance = { left: AT_ONCE, at: performance.now() };
   pong = setTimeout(() => lost(false), OPEN_MS);
   made.onopen = heard;
   made.onmessage = ({ data }) => {
     heard();
     let message;
     try {
-      message = JSON.parse(data);
+      message = parse(data);
     } catch {
       return;
     }

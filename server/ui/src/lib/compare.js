@@ -1,7 +1,7 @@
 // The differences of two JSON answers.
 //
-// Lists of rows that have an id are compared by it, others by their place. At most `MOST` differences
-// are listed; `more` says that there are others.
+// Lists of rows that have an id are compared by it, others by their place. At most `MOST`
+// differences are listed; `more` says that there are others.
 
 import { below } from './pointer.js';
 

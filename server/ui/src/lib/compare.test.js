@@ -3,7 +3,10 @@ import { test } from 'node:test';
 import { compare } from './compare.js';
 
 test('equal answers have no differences', () => {
-  assert.deepEqual(compare({ a: [1, { b: null }] }, { a: [1, { b: null }] }), { differences: [], more: false });
+  assert.deepEqual(compare({ a: [1, { b: null }] }, { a: [1, { b: null }] }), {
+    differences: [],
+    more: false,
+  });
 });
 
 test('says what changed, came and went, and where', () => {
@@ -18,7 +21,10 @@ test('says what changed, came and went, and where', () => {
 
 test('rows with an id are compared by it, not by their place', () => {
   const row = (product_id, n) => ({ product_id, n });
-  const { differences } = compare({ rows: [row(1, 5), row(2, 4)] }, { rows: [row(2, 4), row(1, 6), row(3, 1)] });
+  const { differences } = compare(
+    { rows: [row(1, 5), row(2, 4)] },
+    { rows: [row(2, 4), row(1, 6), row(3, 1)] },
+  );
   assert.deepEqual(differences, [
     { pointer: '/rows/product_id=1/n', kind: 'changed', before: 5, after: 6 },
     { pointer: '/rows/product_id=3', kind: 'added', after: row(3, 1) },
@@ -26,8 +32,13 @@ test('rows with an id are compared by it, not by their place', () => {
 });
 
 test('another kind of value is one difference', () => {
-  assert.deepEqual(compare({ a: [] }, { a: {} }).differences.map((one) => one.kind), ['changed']);
-  assert.deepEqual(compare(null, { a: 1 }).differences, [{ pointer: '', kind: 'changed', before: null, after: { a: 1 } }]);
+  assert.deepEqual(
+    compare({ a: [] }, { a: {} }).differences.map((one) => one.kind),
+    ['changed'],
+  );
+  assert.deepEqual(compare(null, { a: 1 }).differences, [
+    { pointer: '', kind: 'changed', before: null, after: { a: 1 } },
+  ]);
 });
 
 test('the list is bounded', () => {

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formats, isNumeric, millis, windowMillis, windowTitle } from './format.js';
+import {
+  areCents,
+  formats,
+  isNumeric,
+  millis,
+  plural,
+  windowMillis,
+  windowTitle,
+} from './format.js';
 
 const english = formats('en-GB', 'Europe/Berlin');
 const german = formats('de-DE', 'UTC');
@@ -59,6 +67,7 @@ test('relative times round to one unit', () => {
   assert.match(plain(english.ago(now - 5_400, now)), /^5 ?s(ec)? ago$/);
   assert.match(plain(english.ago(now - 3 * 3_600_000, now)), /^3 ?hr? ago$/);
   assert.match(plain(english.ago(now + 86_400_000 * 3, now)), /^in 3 ?d/);
+  assert.equal(english.ago(now + 1000, now), 'just now', 'clocks differ a little');
 });
 
 test('reads what the server writes', () => {
@@ -71,4 +80,25 @@ test('reads what the server writes', () => {
   assert.equal(windowTitle('1h'), 'last hour');
   assert.equal(windowTitle('7d'), 'last 7 days');
   assert.equal(windowTitle(undefined), 'all time');
+});
+
+test('a word has the form that suits its number, in English whatever the locale', () => {
+  assert.deepEqual(
+    [0, 1, 2, 1.5, 21].map((count) => plural(count, 'event')),
+    ['events', 'event', 'events', 'events', 'events'],
+  );
+  assert.equal(english.count(1, 'address', 'addresses'), '1 address');
+  assert.equal(formats('fr-FR', 'UTC').count(0, 'address', 'addresses'), '0 addresses');
+  assert.equal(plain(german.count(4096, 'record')), '4.096 records');
+});
+
+test('rates have three digits, columns of money equal ones', () => {
+  assert.equal(english.withUnit(3.69146, '/s'), '3.69');
+  assert.equal(english.withUnit(1234.56, '/s'), '1,235');
+  assert.ok(areCents([104860.8, 5751, '12.25', null]));
+  assert.ok(!areCents([1, 2, null, 'x']));
+  assert.ok(!areCents([0.333333, 1.5]));
+  assert.ok(!areCents([1e-9, 1.5]));
+  assert.equal(english.cents(5751), '5,751.00');
+  assert.equal(english.cents('x'), '–');
 });

@@ -15,7 +15,8 @@ import { below, read } from './pointer.js';
 const MOST = 8;
 
 /** @param {any} point */
-const isPoint = (point) => point !== null && typeof point === 'object' && Number.isFinite(Date.parse(point.start));
+const isPoint = (point) =>
+  point !== null && typeof point === 'object' && Number.isFinite(Date.parse(point.start));
 
 /**
  * @param {Picture} picture of a table @param {any} result
@@ -24,15 +25,26 @@ const isPoint = (point) => point !== null && typeof point === 'object' && Number
 export function groupChart(picture, result) {
   const rows = picture.kind === 'table' ? read(result, picture.at) : undefined;
   if (!Array.isArray(rows)) return undefined;
-  const shown = rows.slice(0, MOST).map((row, at) => ({ row, at, points: Array.isArray(row?.series) ? row.series.filter(isPoint) : [] })).filter(({ points }) => points.length > 0);
+  const shown = rows
+    .slice(0, MOST)
+    .map((row, at) => ({
+      row,
+      at,
+      points: Array.isArray(row?.series) ? row.series.filter(isPoint) : [],
+    }))
+    .filter(({ points }) => points.length > 0);
   const [first] = shown.flatMap(({ points }) => points);
   const key = Object.keys(first ?? {}).find((one) => isNumeric(first[one]));
   if (!key) return undefined;
   const points = shown.flatMap((one) => one.points);
   const times = [...new Set(points.map((point) => Date.parse(point.start)))].sort((a, b) => a - b);
   const place = new Map(times.map((time, at) => [time, at]));
-  const cut = new Set(points.filter((point) => point.partial === true).map((point) => Date.parse(point.start)));
-  const column = picture.columns?.find((one) => one.kind === 'id') ?? picture.columns?.find((one) => one.kind === 'text');
+  const cut = new Set(
+    points.filter((point) => point.partial === true).map((point) => Date.parse(point.start)),
+  );
+  const column =
+    picture.columns?.find((one) => one.kind === 'id') ??
+    picture.columns?.find((one) => one.kind === 'text');
   const lines = shown.map(({ row, at }) => {
     const id = String(column ? row[column.key] : at + 1);
     /** @type {(number | null)[]} */
@@ -50,5 +62,8 @@ export function groupChart(picture, result) {
     return { key: id, title: name ? `${name} ${id}` : id, unit: '', values, at: pointers, sum };
   });
   const part = rows.length > lines.length ? `, the first ${lines.length} of ${rows.length}` : '';
-  return { title: `${picture.title}: ${key}${part}`, chart: { times, partial: times.map((time) => cut.has(time)), lines, stacked: false } };
+  return {
+    title: `${picture.title}: ${key}${part}`,
+    chart: { times, partial: times.map((time) => cut.has(time)), lines, stacked: false },
+  };
 }

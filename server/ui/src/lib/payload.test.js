@@ -5,7 +5,10 @@ import { hex, payloadOf, visible } from './payload.js';
 test('bytes that are no text are lines of hex', () => {
   assert.equal(hex(new Uint8Array([0xff, 0x41, 0])), `000000  ff 41 00${' '.repeat(39)}  .A.`);
   const lines = hex(new Uint8Array(33)).split('\n');
-  assert.deepEqual(lines.map((line) => line.slice(0, 6)), ['000000', '000010', '000020']);
+  assert.deepEqual(
+    lines.map((line) => line.slice(0, 6)),
+    ['000000', '000010', '000020'],
+  );
   assert.equal(hex(new Uint8Array(0)), '');
 });
 

@@ -1,10 +1,10 @@
 // Decides how a result is drawn, from its schema alone.
 //
-// The rules are those of docs/plugins.md, in this order, for each property: what its author hints at
-// with `x-tally-view`; a list of points with a start is a chart; a number is a figure; a map of
-// numbers is bars; a list of rows that have a name and a number is a table; anything else is a tree.
-// A row's name is a property that holds an id, else a text. A schema that says something else than
-// the result is no error: what does not fit becomes a tree.
+// The rules are those of docs/plugins.md, in this order, for each property: what its author hints
+// at with `x-tally-view`; a list of points with a start is a chart; a number is a figure; a map of
+// numbers is bars; a list of rows that have a name and a number is a table; anything else is a
+// tree. A row's name is a property that holds an id, else a text. A schema that says something else
+// than the result is no error: what does not fit becomes a tree.
 
 import { isNumeric, titleOf } from './format.js';
 import { below, read } from './pointer.js';
@@ -19,7 +19,9 @@ const MOST_MEMBERS = 32;
 
 /** @param {Schema} schema */
 function isNumber(schema) {
-  return !schema['x-tally-id'] && typesOf(schema).some((type) => type === 'number' || type === 'integer');
+  return (
+    !schema['x-tally-id'] && typesOf(schema).some((type) => type === 'number' || type === 'integer')
+  );
 }
 
 /** @param {Schema} schema @param {Schema} root */
@@ -48,7 +50,10 @@ function named(key, schema) {
 /** @param {Schema} items @param {Schema} root @returns {[string, Schema][]} */
 function shown(items, root) {
   /** @type {[string, Schema][]} */
-  const all = Object.entries(items.properties ?? {}).map(([key, schema]) => [key, resolve(/** @type {any} */ (schema), root)]);
+  const all = Object.entries(items.properties ?? {}).map(([key, schema]) => [
+    key,
+    resolve(/** @type {any} */ (schema), root),
+  ]);
   return all.filter(([, schema]) => hintOf(schema).as !== 'hidden');
 }
 
@@ -63,8 +68,18 @@ function columnsOf(items, root) {
     else if (isNumber(schema)) kind = 'number';
     else if (types.includes('string')) kind = schema.format === 'date-time' ? 'time' : 'text';
     else if (types.includes('boolean')) kind = 'boolean';
-    const open = types.includes('object') && !schema.properties && schema.additionalProperties !== false && !isMap(schema, root);
-    return { ...named(kind === 'id' ? key.replace(/_id$/, '') : key, schema), key, kind, ...(idKind ? { idKind } : {}), ...(open ? { open } : {}) };
+    const open =
+      types.includes('object') &&
+      !schema.properties &&
+      schema.additionalProperties !== false &&
+      !isMap(schema, root);
+    return {
+      ...named(kind === 'id' ? key.replace(/_id$/, '') : key, schema),
+      key,
+      kind,
+      ...(idKind ? { idKind } : {}),
+      ...(open ? { open } : {}),
+    };
   });
 }
 
@@ -82,9 +97,11 @@ export function valueIn(row, { key, of }) {
 }
 
 /**
- * The columns that these rows have: a few members that may be anything are columns of their own, and what
- * no row has is none.
- * @param {Column[]} columns @param {any[]} rows @returns {Column[]}
+ * The columns that these rows have: a few members that may be anything are columns of their own,
+ * and what no row has is none.
+ * @param {Column[]} columns
+ * @param {any[]} rows
+ * @returns {Column[]}
  */
 export function columnsFor(columns, rows) {
   return columns.flatMap((column) => {
@@ -94,8 +111,17 @@ export function columnsFor(columns, rows) {
     const keys = [...new Set(values.flatMap((value) => Object.keys(value)))];
     if (keys.length > MOST_MEMBERS) return [column];
     return keys.map((key) => {
-      const first = values.map((value) => value[key]).find((value) => value !== undefined && value !== null);
-      return { key, title: titleOf(key), unit: '', help: '', kind: kindOfValue(first), of: column.key };
+      const first = values
+        .map((value) => value[key])
+        .find((value) => value !== undefined && value !== null);
+      return {
+        key,
+        title: titleOf(key),
+        unit: '',
+        help: '',
+        kind: kindOfValue(first),
+        of: column.key,
+      };
     });
   });
 }
@@ -106,7 +132,12 @@ function areRows(columns) {
   return names && columns.some((column) => column.kind === 'number');
 }
 
-/** @param {string} key @param {Schema} schema @param {Schema} root @returns {Picture['kind'] | 'hidden'} */
+/**
+ * @param {string} key
+ * @param {Schema} schema
+ * @param {Schema} root
+ * @returns {Picture['kind'] | 'hidden'}
+ */
 function kindOf(key, schema, root) {
   const { as } = hintOf(schema);
   if (as === 'hidden') return 'hidden';
@@ -131,7 +162,11 @@ export function pictures(schema) {
   const whole = resolve(root, root);
   /** @type {[string, string, Schema][]} */
   const parts = whole.properties
-    ? Object.entries(whole.properties).map(([key, part]) => [key, below('', key), resolve(/** @type {any} */ (part), root)])
+    ? Object.entries(whole.properties).map(([key, part]) => [
+        key,
+        below('', key),
+        resolve(/** @type {any} */ (part), root),
+      ])
     : [['result', '', whole]];
   return parts.flatMap(([key, at, part]) => {
     const kind = kindOf(key, part, root);
@@ -143,15 +178,20 @@ export function pictures(schema) {
     if (kind === 'tree' && part.properties) picture.columns = columnsOf(part, root);
     if (kind === 'series' && items) {
       const inner = shown(items, root);
-      picture.lines = inner.filter(([, one]) => isNumber(one)).map(([name, one]) => named(name, one));
-      picture.maps = inner.filter(([, one]) => isMap(one, root)).map(([name, one]) => named(name, one));
+      picture.lines = inner
+        .filter(([, one]) => isNumber(one))
+        .map(([name, one]) => named(name, one));
+      picture.maps = inner
+        .filter(([, one]) => isMap(one, root))
+        .map(([name, one]) => named(name, one));
     }
     return [picture];
   });
 }
 
 /** @param {any} value */
-export const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+export const isObject = (value) =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /**
  * The picture for this value: the same, or a tree where the value is not what the schema says;
@@ -168,31 +208,58 @@ export function fitted(picture, result) {
     figure: () => value === null || isNumeric(value),
     bars: () => isObject(value) && Object.values(value).every(isNumeric),
     table: () => Array.isArray(value) && value.every(isObject) && Boolean(picture.columns),
-    series: () => Array.isArray(value) && value.every((point) => isObject(point) && typeof point.start === 'string') && Boolean(picture.lines?.length || picture.maps?.length),
+    series: () =>
+      Array.isArray(value) &&
+      value.every((point) => isObject(point) && typeof point.start === 'string') &&
+      Boolean(picture.lines?.length || picture.maps?.length),
   }[picture.kind];
   return fits() ? picture : { ...picture, kind: 'tree' };
 }
 
 /**
- * What a card shows: one large figure and small ones, then bars or a table, a chart, and trees where
- * there is nothing else.
+ * The numbers of the first object that is told by its members, as figures.
+ * @param {Picture[]} here @param {any} result
+ * @returns {Picture[]}
+ */
+function membersOf(here, result) {
+  const tree = here.find(({ kind, at }) => kind === 'tree' && isObject(read(result, at)));
+  if (!tree) return [];
+  return Object.entries(read(result, tree.at))
+    .filter(([, value]) => isNumeric(value))
+    .map(([key]) => ({
+      ...tree,
+      kind: 'figure',
+      at: below(tree.at, key),
+      key,
+      title: titleOf(key),
+    }));
+}
+
+/**
+ * What a card shows: one large figure and small ones, then bars or a table, a chart, and trees
+ * where there is nothing else.
  * @param {Picture[]} all
  * @param {any} result
  */
 export function cardOf(all, result) {
-  const here = all.map((picture) => fitted(picture, result)).filter((picture) => picture !== undefined);
+  const here = all
+    .map((picture) => fitted(picture, result))
+    .filter((picture) => picture !== undefined);
   /** @param {Picture['kind'][]} kinds */
   const of = (...kinds) => here.filter((picture) => kinds.includes(picture.kind));
-  const [figure, ...small] = of('figure');
   const [body] = of('bars', 'table');
+  const figures = of('figure');
+  // How many rows there are is said after what they come to.
+  if (body && figures[0]?.key === `${body.key}_total`) figures.unshift(...membersOf(here, result));
+  const [figure, ...small] = figures;
   const [chart] = of('series');
   const trees = figure || body || chart ? [] : of('tree');
   return { figure, small, body, chart, trees };
 }
 
 /**
- * The name beside an id in an answer that was asked with names: `name`, or `product_name` where a row
- * has several ids or a name of its own.
+ * The name beside an id in an answer that was asked with names: `name`, or `product_name` where a
+ * row has several ids or a name of its own.
  * @param {any} row
  * @param {Column} column
  * @returns {string | undefined}

@@ -14,7 +14,10 @@ function escape(key) {
  */
 export function keysOf(pointer) {
   if (!pointer.startsWith('/')) return [];
-  return pointer.slice(1).split('/').map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));
+  return pointer
+    .slice(1)
+    .split('/')
+    .map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
 
 /** @param {string} pointer @param {(string | number)[]} keys */
@@ -48,10 +51,21 @@ export function write(value, pointer, next) {
   if (key === undefined) return next;
   const list = Array.isArray(value) ? [...value] : undefined;
   /** @type {Record<string, any>} */
-  const copy = list ? /** @type {any} */ (list) : value !== null && typeof value === 'object' ? { ...value } : {};
+  const copy = list
+    ? /** @type {any} */ (list)
+    : value !== null && typeof value === 'object'
+      ? { ...value }
+      : {};
   const inner = Object.hasOwn(copy, key) ? copy[key] : undefined;
-  const made = rest.length === 0 ? next : write(inner, rest.map((part) => `/${escape(part)}`).join(''), next);
-  if (made !== undefined) Object.defineProperty(copy, key, { value: made, writable: true, enumerable: true, configurable: true });
+  const made =
+    rest.length === 0 ? next : write(inner, rest.map((part) => `/${escape(part)}`).join(''), next);
+  if (made !== undefined)
+    Object.defineProperty(copy, key, {
+      value: made,
+      writable: true,
+      enumerable: true,
+      configurable: true,
+    });
   else if (list) list.splice(Number(key), 1);
   else delete copy[key];
   return copy;

@@ -9,7 +9,11 @@
 function sorted(value) {
   if (Array.isArray(value)) return value.map(sorted);
   if (value === null || typeof value !== 'object') return value;
-  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+  return Object.fromEntries(
+    Object.keys(value)
+      .sort()
+      .map((key) => [key, sorted(value[key])]),
+  );
 }
 
 /** JSON with sorted keys. @param {any} value */
@@ -27,11 +31,18 @@ export function hasIds(schema) {
   return JSON.stringify(schema ?? {}).includes('"x-tally-id"');
 }
 
-/** Whether params have what a schema requires, and nothing that it does not know. @param {any} schema @param {Params} params */
+/**
+ * Whether params have what a schema requires, and nothing that it does not know.
+ * @param {any} schema
+ * @param {Params} params
+ */
 function suits(schema, params) {
   const known = schema?.properties ?? {};
   const required = Array.isArray(schema?.required) ? schema.required : [];
-  return required.every((/** @type {string} */ key) => params[key] !== undefined) && Object.keys(params).every((key) => Object.hasOwn(known, key));
+  return (
+    required.every((/** @type {string} */ key) => params[key] !== undefined) &&
+    Object.keys(params).every((key) => Object.hasOwn(known, key))
+  );
 }
 
 /**
@@ -40,7 +51,9 @@ function suits(schema, params) {
  * @param {Descriptor} descriptor @returns {Question | undefined}
  */
 export function firstQuestion({ name, params_schema: schema, result_schema: result, examples }) {
-  const params = [...examples.map((example) => example.params ?? {}), {}].find((one) => suits(schema, one));
+  const params = [...examples.map((example) => example.params ?? {}), {}].find((one) =>
+    suits(schema, one),
+  );
   return params && { metric: name, params, ...(hasIds(result) ? { expand: ['names'] } : {}) };
 }
 
@@ -82,37 +95,37 @@ export function asked(question, base) {
   const at = (/** @type {string} */ path) => new URL(path, base).href;
   const socket = at('ws').replace(/^http/, 'ws');
   const body = JSON.stringify(bodyOf(question));
-  const message = JSON.stringify({ type: 'subscribe', id: 'a', metric, params: sorted(params ?? {}), ...(expand?.length ? { expand } : {}) });
+  const message = JSON.stringify({
+    type: 'subscribe',
+    id: 'a',
+    metric,
+    params: sorted(params ?? {}),
+    ...(expand?.length ? { expand } : {}),
+  });
   const stream = at(answerPath(question).replace('/answer?', '/stream?'));
   return {
     curl: `curl -s ${shell(at('api/metrics'))} \\\n  --json ${shell(body)}`,
-    websocket: `printf '%s\\n' ${shell(message)} |\n  websocat --no-close ${shell(`${socket}?events=none`)}`,
+    websocket:
+      `printf '%s\\n' ${shell(message)} |\n` +
+      `  websocat --no-close ${shell(`${socket}?events=none`)}`,
     sse: `curl -sN ${shell(stream)}`,
     python: python(at('api/metrics'), bodyOf(question)),
     typescript: typescript(at('api/metrics'), bodyOf(question)),
   };
 }
 
-/** @param {any} value @param {string} indent @returns {string} a literal of Python */
-function literal(value, indent) {
-  if (value === null) return 'None';
-  if (typeof value === 'boolean') return value ? 'True' : 'False';
-  if (typeof value !== 'object') return JSON.stringify(value);
-  const inner = `${indent}    `;
-  if (Array.isArray(value)) return value.length ? `[${value.map((one) => literal(one, inner)).join(', ')}]` : '[]';
-  const members = Object.entries(value).map(([key, one]) => `${inner}${JSON.stringify(key)}: ${literal(one, inner)},\n`);
-  return members.length ? `{\n${members.join('')}${indent}}` : '{}';
-}
-
-/** @param {string} url @param {object} body */
+/**
+ * JSON has no three quotes in a row, and does not end with a backslash: it stands in raw quotes.
+ * @param {string} url @param {object} body
+ */
 function python(url, body) {
   return `import json
 import urllib.request
 
-question = ${literal(body, '')}
+question = r"""${JSON.stringify(body, null, 2)}"""
 request = urllib.request.Request(
     ${JSON.stringify(url)},
-    data=json.dumps(question).encode(),
+    data=question.encode(),
     headers={"content-type": "application/json"},
 )
 with urllib.request.urlopen(request) as response:

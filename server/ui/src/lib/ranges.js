@@ -1,5 +1,5 @@
-// Ranges of time in params: a range that was chosen, the step that suits it, and the one way in which
-// params state a window.
+// Ranges of time in params: a range that was chosen, the step that suits it, and the one way in
+// which params state a window.
 //
 // Knows the params that every metric with a time axis has. How long a tier is held is an estimate
 // from the metric's description: the server judges.

@@ -1,11 +1,13 @@
 // The scale of numbers beside a chart, and which point a place in it is.
 //
-// Zero is always on the scale, and it begins and ends at a tick, so that it stays as it is while numbers
-// change a little. Steps are those that people count in: bytes by powers of two, durations by the
-// clock, everything else by 1, 2 and 5. Knows no pixels but how many ticks have room.
+// Zero is always on the scale, and it begins and ends at a tick, so that it stays as it is while
+// numbers change a little. Steps are those that people count in: bytes by powers of two, durations
+// by the clock, everything else by 1, 2 and 5. Knows no pixels but how many ticks have room.
 
 /** Steps of a clock, in seconds; below and beyond these durations are decimal. */
-const CLOCK = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
+const CLOCK = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400,
+];
 
 /** Numbers beyond it, and below its inverse, are not told apart. */
 const LARGEST = 1e300;
@@ -37,7 +39,9 @@ export function niceStep(least, unit) {
 /**
  * Where a scale begins and ends, and its ticks.
  * @param {number} least @param {number} most of the numbers
- * @param {number} count of ticks that have room beside zero @param {string} [unit] @param {boolean} [whole] whether all are integers
+ * @param {number} count of ticks that have room beside zero
+ * @param {string} [unit]
+ * @param {boolean} [whole] whether all are integers
  */
 export function scaleOf(least, most, count, unit, whole = false) {
   const [from, to] = [Math.max(-LARGEST, Math.min(0, least)), Math.min(LARGEST, Math.max(0, most))];
@@ -45,7 +49,11 @@ export function scaleOf(least, most, count, unit, whole = false) {
   const step = Math.max(niceStep(span / Math.max(1, count), unit), whole ? 1 : 0);
   const first = Math.floor(from / step + 1e-9);
   const last = Math.max(Math.ceil(to / step - 1e-9) || 0, first + 1);
-  return { low: first * step, high: last * step, ticks: Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step) };
+  return {
+    low: first * step,
+    high: last * step,
+    ticks: Array.from({ length: last - first + 1 }, (_, n) => (first + n) * step),
+  };
 }
 
 /**
@@ -62,6 +70,32 @@ export function nearest(times, time) {
   return times[high] - time < time - times[low] ? high : Math.min(low, high);
 }
 
+const DAY = 86_400_000;
+
+/**
+ * The first of the month that is nearest to a time, and the one so many months after it, in UTC.
+ * @param {number} time @param {number} [after]
+ */
+function firstOf(time, after = 0) {
+  const middle = new Date(time + 15 * DAY);
+  return Date.UTC(middle.getUTCFullYear(), middle.getUTCMonth() + after, 1);
+}
+
+/**
+ * When the last step ends. It is as long as the one before; months, quarters and years, which begin
+ * within a day of the first of a month, are as long as the calendar has them.
+ * @param {number[]} times at which steps begin, rising; two at least
+ */
+export function stepAfter(times) {
+  const [before, last] = times.slice(-2);
+  const step = last - before;
+  const months = Math.round(step / (30.44 * DAY));
+  const isFirst = (/** @type {number} */ time) => Math.abs(time - firstOf(time)) <= DAY;
+  return months > 0 && isFirst(before) && isFirst(last)
+    ? last + firstOf(last, months) - firstOf(last)
+    : last + step;
+}
+
 /**
  * The range of the steps between two points, both included.
  * @param {number[]} times @param {number} one @param {number} other indexes, in any order
@@ -69,8 +103,8 @@ export function nearest(times, time) {
  */
 export function rangeOf(times, one, other) {
   const [low, high] = [Math.min(one, other), Math.max(one, other)];
-  const step = times.length > 1 ? times[times.length - 1] - times[times.length - 2] : 60_000;
-  return [times[low], times[high + 1] ?? times[high] + step];
+  const end = times.length > 1 ? stepAfter(times) : times[high] + 60_000;
+  return [times[low], times[high + 1] ?? end];
 }
 
 /**

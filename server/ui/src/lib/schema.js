@@ -1,5 +1,5 @@
-// What a JSON schema says once its references and its "or null" are out of the way. A reference that leads nowhere
-// or in a circle ends; nothing throws.
+// What a JSON schema says once its references and its "or null" are out of the way. A reference
+// that leads nowhere or in a circle ends; nothing throws.
 
 import { read } from './pointer.js';
 
@@ -23,7 +23,8 @@ export function resolve(schema, root) {
     const { $ref, anyOf, oneOf, ...own } = here;
     around = { ...own, ...around };
     const choices = [anyOf, oneOf].find(Array.isArray);
-    if (typeof $ref === 'string' && $ref.startsWith('#')) here = read(root, decodeURIComponent($ref.slice(1)));
+    if (typeof $ref === 'string' && $ref.startsWith('#'))
+      here = read(root, decodeURIComponent($ref.slice(1)));
     else if (choices) {
       const real = choices.filter((/** @type {any} */ one) => one?.type !== 'null');
       if (real.length !== 1) return { ...around, anyOf: real };

@@ -1,5 +1,5 @@
-// The status of an engine as views read it, whichever version it comes from: what an engine leaves out is an empty
-// list or a group without members, so that no view fails on it.
+// The status of an engine as views read it, whichever version it comes from: what an engine leaves
+// out is an empty list or a group without members, so that no view fails on it.
 
 /** @import {Status} from '../types' */
 
@@ -8,7 +8,8 @@ const GROUPS = ['rate', 'log', 'lag', 'commits', 'store', 'catalogue', 'sockets'
 const SHARES = ['state', 'answers', 'sockets'];
 
 /** @param {any} value */
-const group = (value) => (value !== null && typeof value === 'object' && !Array.isArray(value) ? value : {});
+const group = (value) =>
+  value !== null && typeof value === 'object' && !Array.isArray(value) ? value : {};
 
 /** @param {any} found @returns {Status} */
 export function wholeStatus(found) {

@@ -1,8 +1,12 @@
 // Wall clocks of a zone: a moment as a date and time there, and back.
 //
-// A time that a change of the clock skips is the moment after it; one that comes twice is the first.
+// A time that a change of the clock skips is the moment after it; one that comes twice is the
+// first.
 
-/** The clocks that were read last: they are dear to make. @type {Map<string, Intl.DateTimeFormat>} */
+/**
+ * The clocks that were read last: they are dear to make.
+ * @type {Map<string, Intl.DateTimeFormat>}
+ */
 const clocks = new Map();
 
 /** @param {string} zone */
@@ -10,7 +14,15 @@ function clockOf(zone) {
   const known = clocks.get(zone);
   if (known) return known;
   const made = new Intl.DateTimeFormat('en-US', {
-    timeZone: zone, hourCycle: 'h23', era: 'short', year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric', second: 'numeric',
+    timeZone: zone,
+    hourCycle: 'h23',
+    era: 'short',
+    year: 'numeric',
+    month: 'numeric',
+    day: 'numeric',
+    hour: 'numeric',
+    minute: 'numeric',
+    second: 'numeric',
   });
   if (clocks.size > 8) clocks.clear();
   clocks.set(zone, made);
@@ -20,17 +32,24 @@ function clockOf(zone) {
 /** @param {number} time @param {string} zone milliseconds that the zone is ahead of UTC then */
 export function offset(time, zone) {
   const parts = clockOf(zone).formatToParts(time);
-  const of = (/** @type {string} */ type) => Number(parts.find((part) => part.type === type)?.value);
-  const wall = Date.UTC(of('year'), of('month') - 1, of('day'), of('hour'), of('minute'), of('second'));
+  const text = (/** @type {string} */ type) => parts.find((part) => part.type === type)?.value;
+  const of = (/** @type {string} */ type) => Number(text(type));
+  // `Date.UTC` takes the years of the first century for those of the last.
+  const wall = new Date(
+    Date.UTC(2000, 0, 1, of('hour'), of('minute'), of('second')),
+  ).setUTCFullYear(text('era') === 'BC' ? 1 - of('year') : of('year'), of('month') - 1, of('day'));
   return wall - Math.floor(time / 1000) * 1000;
 }
 
 /**
- * As an input of dates and times has it: `2026-01-01T00:00:00`.
+ * As an input of dates and times has it: `2026-01-01T00:00:00`; nothing for a year that it cannot
+ * hold.
  * @param {number} time @param {string} zone
  */
 export function localOf(time, zone) {
-  return new Date(time + offset(time, zone)).toISOString().slice(0, 19);
+  const wall = new Date(time + offset(time, zone));
+  const year = wall.getUTCFullYear();
+  return year >= 1 && year <= 9999 ? wall.toISOString().slice(0, 19) : '';
 }
 
 /**

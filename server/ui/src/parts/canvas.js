@@ -1,8 +1,8 @@
-// Keeps the drawing of a chart as it should be: drawn anew at most once a frame, where its numbers, its
-// place, the scheme, the zone or what is read change, and on paper in light colours.
+// Keeps the drawing of a chart as it should be: drawn anew at most once a frame, where its numbers,
+// its place, the scheme, the zone or what is read change, and on paper in light colours.
 //
-// The pointer and the arrows read a point; a drag, or Shift and arrows and then Enter, choose a range;
-// Escape leaves. Knows nothing of legends and tables.
+// The pointer and the arrows read a point; a drag, or Shift and arrows and then Enter, choose a
+// range; Escape leaves. Knows nothing of legends and tables.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { fmt, scheme, zone } from '../data/settings.js';
@@ -12,7 +12,10 @@ import { draw } from './draw.js';
 /** @import {Chart, Line} from '../lib/series.js' */
 /** @import {Box, Drawing} from './draw.js' */
 
-/** @typedef {{ canvas: HTMLCanvasElement, width: number, drawing: Drawing | undefined, box: Box | undefined }} Plot */
+/**
+ * @typedef {{ canvas: HTMLCanvasElement, width: number, drawing: Drawing | undefined,
+ *   box: Box | undefined }} Plot
+ */
 
 /** How far a pointer goes before it drags, in pixels. */
 const DRAG = 4;
@@ -25,7 +28,8 @@ const waiting = new Set();
 /** @param {Plot} plot @param {string} [colours] */
 function paint(plot, colours = scheme.peek()) {
   waiting.delete(plot);
-  if (plot.drawing && plot.width > 0) plot.box = draw(plot.canvas, plot.drawing, plot.width, colours);
+  if (plot.drawing && plot.width > 0)
+    plot.box = draw(plot.canvas, plot.drawing, plot.width, colours);
 }
 
 /** @param {Plot} plot */
@@ -85,14 +89,28 @@ export function useCanvas(ref, { chart, lines, usual, height, onRange, off }) {
     if (!plot) return;
     plot.drawing = { chart, lines, usual, height, at, from, fmt: formats, zone: place };
     paintSoon(plot);
-  }, [chart, lines.map((line) => line.key).join('\n'), height, at, from, formats, scheme.value, off]);
+  }, [
+    chart,
+    lines.map((line) => line.key).join('\n'),
+    height,
+    at,
+    from,
+    formats,
+    scheme.value,
+    off,
+  ]);
 
-  return { reading, events: { ...pointer(ref, times, read, onRange), ...keyboard(times, reading, read, onRange) } };
+  return {
+    reading,
+    events: { ...pointer(ref, times, read, onRange), ...keyboard(times, reading, read, onRange) },
+  };
 }
 
 /**
- * @param {{ current: HTMLElement | null }} ref @param {number[]} times
- * @param {(reading: Reading) => void} read @param {((from: number, to: number) => void) | undefined} onRange
+ * @param {{ current: HTMLElement | null }} ref
+ * @param {number[]} times
+ * @param {(reading: Reading) => void} read
+ * @param {((from: number, to: number) => void) | undefined} onRange
  */
 function pointer(ref, times, read, onRange) {
   const drag = useRef(/** @type {{ x: number, at: number } | undefined} */ (undefined));
@@ -108,7 +126,8 @@ function pointer(ref, times, read, onRange) {
     return nearest(times, box.first + share * (box.last - box.first));
   };
   /** Where the drag began, once it is one. @param {PointerEvent} event */
-  const begun = ({ clientX }) => (drag.current && Math.abs(clientX - drag.current.x) >= DRAG ? drag.current.at : undefined);
+  const begun = ({ clientX }) =>
+    drag.current && Math.abs(clientX - drag.current.x) >= DRAG ? drag.current.at : undefined;
   return {
     onPointerDown: (/** @type {PointerEvent} */ event) => {
       const at = pointAt(event);
@@ -148,7 +167,11 @@ function keyboard(times, { at, from }, read, onRange) {
       const to = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: last }[event.key];
       if (to !== undefined) {
         const next = Math.max(0, Math.min(last, to));
-        read({ at: next, from: event.shiftKey && onRange ? (from ?? Math.min(here, last)) : undefined, byKey: true });
+        read({
+          at: next,
+          from: event.shiftKey && onRange ? (from ?? Math.min(here, last)) : undefined,
+          byKey: true,
+        });
       } else if (event.key === 'Enter' && from !== undefined && at !== undefined && at <= last) {
         read({ at, byKey: true });
         onRange?.(...rangeOf(times, Math.min(from, last), at));

@@ -1,8 +1,8 @@
 // Colours of keys, such as types of events: one key has one colour on the whole page.
 //
-// A key's text chooses its colour, so that it is the same tomorrow and on another screen. Only of keys
-// that are first seen together (`seen`), those whose colour is taken among them get another. A colour is
-// never the only sign: the key's text is beside it.
+// A key's text chooses its colour, so that it is the same tomorrow and on another screen. Only of
+// keys that are first seen together (`seen`), those whose colour is taken among them get another. A
+// colour is never the only sign: the key's text is beside it.
 
 /** Colours of keys; one more is of what has no key. */
 const COUNT = 7;

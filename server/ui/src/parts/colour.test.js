@@ -13,7 +13,7 @@ test('a text chooses its colour, whatever was seen before', async () => {
   for (const key of ['wishlist', 'buy', 'view']) assert.equal(two.colour(key), one.colour(key));
 });
 
-test('keys that are seen together differ as long as there are colours, and the rest has its own', async () => {
+test('keys seen together differ while there are colours, and the rest has its own', async () => {
   const { colour, seen } = await page();
   const keys = ['a', 'b', 'c', 'd', 'e', 'f', 'h'];
   seen(keys);

@@ -1,9 +1,10 @@
-// Draws a chart on a canvas: its axes, lines or areas on top of each other, the point that is read and
-// the range that is chosen.
+// Draws a chart on a canvas: its axes, lines or areas on top of each other, the point that is read
+// and the range that is chosen.
 //
 // Steps that the window cuts are dashed, or hatched in areas. The numbers that the legend says are
-// marked by the shapes that it has. Draws what it is given and keeps what is dear to find: ticks, and the colours of a
-// scheme, which a canvas has to be told, since it knows no custom properties. Nothing moves by itself.
+// marked by the shapes that it has. Draws what it is given and keeps what is dear to find: ticks,
+// and the colours of a scheme, which a canvas has to be told, since it knows no custom properties.
+// Nothing moves by itself.
 
 import { isWritten } from '../lib/format.js';
 import { extremes, scaleOf } from '../lib/scale.js';
@@ -27,8 +28,8 @@ import { shape } from './shape.js';
  * @property {string} zone
  */
 /**
- * Where the points are: a time is at `left` and `width` times its share of what is between the first
- * and the last one.
+ * Where the points are: a time is at `left` and `width` times its share of what is between the
+ * first and the last one.
  * @typedef {{ left: number, width: number, first: number, last: number }} Box
  */
 
@@ -75,7 +76,12 @@ function palette(scheme) {
   return read;
 }
 
-/** As wide and as sharp as it is seen; empty. @param {HTMLCanvasElement} canvas @param {number} width @param {number} height */
+/**
+ * As wide and as sharp as it is seen; empty.
+ * @param {HTMLCanvasElement} canvas
+ * @param {number} width
+ * @param {number} height
+ */
 function blank(canvas, width, height) {
   const pen = canvas.getContext('2d');
   if (!pen) return undefined;
@@ -99,14 +105,19 @@ function scale({ lines, height }, rows) {
       if (value !== null && value > most) most = value;
     }
   }
-  const unit = lines.every((line) => line.unit === lines[0].unit) ? lines[0]?.unit ?? '' : '';
-  const whole = rows.every((row) => row.every((value) => value === null || Number.isInteger(value)));
+  const unit = lines.every((line) => line.unit === lines[0].unit) ? (lines[0]?.unit ?? '') : '';
+  const whole = rows.every((row) =>
+    row.every((value) => value === null || Number.isInteger(value)),
+  );
   return { unit, ...scaleOf(least, most, Math.floor((height - BELOW) / HIGH), unit, whole) };
 }
 
 /**
  * Paths of one line: the steps that are whole, those that are cut, and what is under it.
- * @param {(number | null)[]} row @param {boolean[]} partial @param {Float64Array} xs @param {(value: number) => number} y
+ * @param {(number | null)[]} row
+ * @param {boolean[]} partial
+ * @param {Float64Array} xs
+ * @param {(value: number) => number} y
  */
 function paths(row, partial, xs, y) {
   const [whole, cut, area] = [new Path2D(), new Path2D(), new Path2D()];
@@ -136,7 +147,14 @@ function paths(row, partial, xs, y) {
   return { whole, cut, area };
 }
 
-/** Oblique strokes over the steps that are cut. @param {CanvasRenderingContext2D} pen @param {Path2D} area @param {boolean[]} partial @param {Float64Array} xs @param {number} height */
+/**
+ * Oblique strokes over the steps that are cut.
+ * @param {CanvasRenderingContext2D} pen
+ * @param {Path2D} area
+ * @param {boolean[]} partial
+ * @param {Float64Array} xs
+ * @param {number} height
+ */
 function hatch(pen, area, partial, xs, height) {
   pen.save();
   pen.clip(area);
@@ -159,7 +177,14 @@ function hatch(pen, area, partial, xs, height) {
   pen.restore();
 }
 
-/** @param {CanvasRenderingContext2D} pen @param {string} key @param {number} x @param {number} y @param {string} fill @param {string} edge */
+/**
+ * @param {CanvasRenderingContext2D} pen
+ * @param {string} key
+ * @param {number} x
+ * @param {number} y
+ * @param {string} fill
+ * @param {string} edge
+ */
 function mark(pen, key, x, y, fill, edge) {
   const path = new Path2D();
   path.addPath(new Path2D(shape(key)), new DOMMatrix([0.8, 0, 0, 0.8, x - 4, y - 4]));
@@ -168,10 +193,21 @@ function mark(pen, key, x, y, fill, edge) {
   pen.fill(path);
 }
 
-/** @param {HTMLCanvasElement} canvas @param {Drawing} drawing @param {number} width @param {string} scheme @returns {Box | undefined} */
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {Drawing} drawing
+ * @param {number} width
+ * @param {string} scheme
+ * @returns {Box | undefined}
+ */
 export function draw(canvas, drawing, width, scheme) {
   const pen = blank(canvas, width, drawing.height);
-  const { chart: { times, partial, stacked }, lines, height, fmt } = drawing;
+  const {
+    chart: { times, partial, stacked },
+    lines,
+    height,
+    fmt,
+  } = drawing;
   if (!pen || times.length === 0 || width < 40) return undefined;
   const ink = palette(scheme);
   const rows = stacked ? stack(lines) : lines.map((line) => line.values);
@@ -181,11 +217,14 @@ export function draw(canvas, drawing, width, scheme) {
   const texts = ticks.map((value) => fmt.axis(value, unit));
   const above = isWritten(unit) ? '' : unit;
   const [top, bottom] = [above ? 20 : 8, height - BELOW];
-  const left = 8 * Math.ceil((extremes(texts.map((text) => pen.measureText(text).width))[1] + 8) / 8);
+  const left =
+    8 * Math.ceil((extremes(texts.map((text) => pen.measureText(text).width))[1] + 8) / 8);
   const box = { left, width: width - left - 8, first: times[0], last: times[times.length - 1] };
   if (times.length === 1) Object.assign(box, { first: times[0] - 1, last: times[0] + 1 });
-  const x = (/** @type {number} */ time) => box.left + ((time - box.first) / (box.last - box.first)) * box.width;
-  const y = (/** @type {number} */ value) => bottom - ((value - low) / (high - low)) * (bottom - top);
+  const x = (/** @type {number} */ time) =>
+    box.left + ((time - box.first) / (box.last - box.first)) * box.width;
+  const y = (/** @type {number} */ value) =>
+    bottom - ((value - low) / (high - low)) * (bottom - top);
   const xs = Float64Array.from(times, x);
 
   axes(pen, drawing, { ink, x, y, box, ticks, texts, bottom, above });
@@ -207,7 +246,10 @@ export function draw(canvas, drawing, width, scheme) {
     pen.setLineDash([]);
   }
   if (stacked && drawn.length > 0 && partial.includes(true)) {
-    Object.assign(pen, { lineWidth: 2, strokeStyle: ink('color-mix(in srgb, var(--card) 60%, transparent)') });
+    Object.assign(pen, {
+      lineWidth: 2,
+      strokeStyle: ink('color-mix(in srgb, var(--card) 60%, transparent)'),
+    });
     hatch(pen, drawn[0].area, partial, xs, height);
   }
   cursor(pen, drawing, { ink, xs, top, bottom });
@@ -216,10 +258,17 @@ export function draw(canvas, drawing, width, scheme) {
 }
 
 /**
- * @param {CanvasRenderingContext2D} pen @param {Drawing} drawing
- * @param {{ ink: (colour: string) => string, x: (time: number) => number, y: (value: number) => number, box: Box, ticks: number[], texts: string[], bottom: number, above: string }} where
+ * @param {CanvasRenderingContext2D} pen
+ * @param {Drawing} drawing
+ * @param {{ ink: (colour: string) => string, x: (time: number) => number,
+ *   y: (value: number) => number, box: Box, ticks: number[], texts: string[], bottom: number,
+ *   above: string }} where
  */
-function axes(pen, { chart: { times }, fmt, zone }, { ink, x, y, box, ticks, texts, bottom, above }) {
+function axes(
+  pen,
+  { chart: { times }, fmt, zone },
+  { ink, x, y, box, ticks, texts, bottom, above },
+) {
   const { left, width } = box;
   const [dim, line, edge] = ['--dim', '--line', '--edge'].map((name) => ink(`var(${name})`));
   Object.assign(pen, { textBaseline: 'middle', textAlign: 'right' });
@@ -244,7 +293,11 @@ function axes(pen, { chart: { times }, fmt, zone }, { ink, x, y, box, ticks, tex
   }
 }
 
-/** @param {CanvasRenderingContext2D} pen @param {Drawing} drawing @param {{ ink: (colour: string) => string, xs: Float64Array, top: number, bottom: number }} where */
+/**
+ * @param {CanvasRenderingContext2D} pen
+ * @param {Drawing} drawing
+ * @param {{ ink: (colour: string) => string, xs: Float64Array, top: number, bottom: number }} where
+ */
 function cursor(pen, { at, from }, { ink, xs, top, bottom }) {
   if (at === undefined || at >= xs.length) return;
   if (from !== undefined) {
@@ -258,8 +311,11 @@ function cursor(pen, { at, from }, { ink, xs, top, bottom }) {
 
 /**
  * The shapes of the lines, at the point that is read.
- * @param {CanvasRenderingContext2D} pen @param {Drawing} drawing @param {(number | null)[][]} rows
- * @param {{ ink: (colour: string) => string, xs: Float64Array, y: (value: number) => number }} where
+ * @param {CanvasRenderingContext2D} pen
+ * @param {Drawing} drawing
+ * @param {(number | null)[][]} rows
+ * @param {{ ink: (colour: string) => string, xs: Float64Array,
+ *   y: (value: number) => number }} where
  */
 function marks(pen, { chart: { stacked }, lines, at, usual }, rows, { ink, xs, y }) {
   const point = at !== undefined && at < xs.length ? at : usual;

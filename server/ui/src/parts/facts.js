@@ -8,5 +8,10 @@ import { html } from '../html.js';
 export function Facts({ of, class: name = 'facts', large = false }) {
   const given = of.filter(([, value]) => value !== undefined && value !== null && value !== '');
   if (given.length === 0) return null;
-  return html`<dl class=${large ? `${name} large` : name}>${given.map(([title, value, help], at) => html`<div key=${at} title=${help}><dt>${title}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class=${large ? `${name} large` : name}>
+    ${given.map(
+      ([title, value, help], at) =>
+        html`<div key=${at} title=${help}><dt>${title}</dt><dd>${value}</dd></div>`,
+    )}
+  </dl>`;
 }

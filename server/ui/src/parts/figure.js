@@ -15,26 +15,45 @@ import { Num, Unit } from './values.js';
 const BARS = 12;
 
 /**
- * @param {{ value: any, at: string, title: string, unit?: string, help?: string, change?: { ratio: number } | undefined,
- *   since?: string, spark?: (number | null)[], recent?: object }} props `since` says what the change is to,
- *   `recent` are attributes that say from which answer change and spark are
+ * @param {{ value: any, at: string, title: string, unit?: string, help?: string,
+ *   change?: { ratio: number } | undefined, since?: string, spark?: (number | null)[],
+ *   recent?: object }} props `since` says of which time spark and change are, as that of the value
+ *   may be another; `recent` are attributes that say from which answer they are
  */
 export function Figure({ value, at, title, unit = '', help, change, since, spark, recent }) {
   return html`<div class="figure">
-    <p class="value" title=${help}><${Num} value=${value} at=${at} unit=${unit} /><${Unit} unit=${unit} /><span class="unit">${title}</span></p>
-    ${change || since ? html`<p class="change" ...${recent}><${Change} change=${change} /> ${since}</p>` : null}
+    <p class="value" title=${help}>
+      <${Num} value=${value} at=${at} unit=${unit} />
+      <${Unit} unit=${unit} />
+      <span class="name">${` ${title}`}</span>
+    </p>
+    ${
+      since
+        ? html`<p class="change" ...${recent}>
+            ${since}${' '}
+            ${change ? html`<${Change} change=${change} /> compared with the hour before` : null}
+          </p>`
+        : null
+    }
     ${spark ? html`<${Spark} values=${spark} label=${`${title}: ${since ?? 'course'}`} />` : null}
   </div>`;
 }
 
-/** A change with a sign that needs no colour. @param {{ change: { ratio: number } | undefined }} props */
+/**
+ * A change with a sign that needs no colour.
+ * @param {{ change: { ratio: number } | undefined }} props
+ */
 export function Change({ change }) {
   if (!change) return null;
   const { ratio } = change;
   const still = Math.abs(ratio) < 0.0005;
   const [sign, tone] = still ? ['●', 'dim'] : ratio > 0 ? ['▲', 'good'] : ['▼', 'bad'];
   const word = still ? 'unchanged' : ratio > 0 ? 'up' : 'down';
-  return html`<b class=${tone} data-change=${ratio}><span aria-hidden="true">${sign} </span><span class="sr-only">${word} </span>${fmt.value.share(Math.abs(ratio))}</b>`;
+  return html`<b class=${tone} data-change=${ratio}>
+    <span aria-hidden="true">${sign} </span>
+    <span class="sr-only">${word} </span>
+    ${fmt.value.share(Math.abs(ratio))}
+  </b>`;
 }
 
 /**
@@ -48,13 +67,25 @@ export function Spark({ values, label }) {
   const [lowest, most] = extremes(numbers);
   const least = Math.min(0, lowest);
   const [width, height] = [values.length - 1, 34];
-  const y = (/** @type {number} */ value) => height - ((value - least) / (most - least || 1)) * (height - 3);
-  const line = points.map((one, index) => `${index ? 'L' : 'M'}${one.at} ${y(Number(one.value)).toFixed(2)}`).join('');
+  const y = (/** @type {number} */ value) =>
+    height - ((value - least) / (most - least || 1)) * (height - 3);
+  const line = points
+    .map((one, index) => `${index ? 'L' : 'M'}${one.at} ${y(Number(one.value)).toFixed(2)}`)
+    .join('');
   const area = `${line}L${points.at(-1)?.at} ${height}L${points[0].at} ${height}Z`;
   const f = fmt.value;
-  const said = `${label}; from ${f.short(numbers[0])} to ${f.short(numbers.at(-1))}, least ${f.short(lowest)}, largest ${f.short(most)}`;
-  return html`<svg class="spark" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${said}>
-    <path class="area" d=${area} /><path class="line" d=${line} />
+  const said =
+    `${label}; from ${f.short(numbers[0])} to ${f.short(numbers.at(-1))}, ` +
+    `least ${f.short(lowest)}, largest ${f.short(most)}`;
+  return html`<svg
+    class="spark"
+    viewBox=${`0 0 ${width} ${height}`}
+    preserveAspectRatio="none"
+    role="img"
+    aria-label=${said}
+  >
+    <path class="area" d=${area} />
+    <path class="line" d=${line} />
   </svg>`;
 }
 
@@ -64,34 +95,57 @@ export function Spark({ values, label }) {
  * @returns {import('./facts.js').Fact[]}
  */
 export function factsOf(pictures, value) {
-  return pictures.map(({ at, title, unit, help }) => [title, html`<${Num} value=${value(at)} at=${at} unit=${unit} /><${Unit} unit=${unit} />`, help]);
+  return pictures.map(({ at, title, unit, help }) => [
+    title,
+    html`<${Num} value=${value(at)} at=${at} unit=${unit} /><${Unit} unit=${unit} />`,
+    help,
+  ]);
 }
 
 /**
  * A map of numbers, largest first.
- * @param {{ values: Record<string, any>, at: string, unit?: string, label: string, most?: number }} props
+ * @param {{ values: Record<string, any>, at: string, unit?: string, label: string,
+ *   most?: number }} props
  */
 export function Bars({ values, at, unit = '', label, most = BARS }) {
   const entries = Object.entries(values).filter(([, value]) => isNumeric(value));
   seen(Object.keys(values));
   entries.sort(([a, x], [b, y]) => Number(y) - Number(x) || (a < b ? -1 : 1));
   const sum = entries.reduce((all, [, value]) => all + Number(value), 0);
-  const [, largest] = extremes(entries.map(([, value]) => Math.abs(Number(value))), 0);
+  const [, largest] = extremes(
+    entries.map(([, value]) => Math.abs(Number(value))),
+    0,
+  );
   const [shown, rest] = [entries.slice(0, most), entries.slice(most)];
   const others = rest.reduce((all, [, value]) => all + Number(value), 0);
-  const parts = sum > 0 && !['%', 'share'].includes(unit) && entries.every(([, value]) => Number(value) >= 0);
-  const part = (/** @type {number} */ value) => (parts ? html`<span class="part">${fmt.value.share(value / sum)}</span>` : html`<span></span>`);
+  const parts =
+    sum > 0 && !['%', 'share'].includes(unit) && entries.every(([, value]) => Number(value) >= 0);
+  const part = (/** @type {number} */ value) =>
+    parts ? html`<span class="part">${fmt.value.share(value / sum)}</span>` : html`<span></span>`;
   if (entries.length === 0) return html`<p class="dim">nothing counted</p>`;
   return html`<ul class="bars" aria-label=${label}>
-    ${shown.map(([key, value]) => html`<li key=${key}>
-      <bdi class="key" title=${key}>${key}</bdi>
-      <span class="track" aria-hidden="true"><i style=${{ width: `${largest ? (Math.abs(Number(value)) / largest) * 100 : 0}%`, background: colour(key) }}></i></span>
-      <span class="amount"><${Num} value=${value} at=${below(at, key)} unit=${unit} /></span>
-      ${part(Number(value))}
-    </li>`)}
-    ${rest.length > 0 ? html`<li key="">
-      <span class="key dim">${rest.length} others</span><span class="track" aria-hidden="true"></span>
-      <span class="amount dim">${fmt.value.withUnit(others, unit)}</span>${part(others)}
-    </li>` : null}
+    ${shown.map(
+      ([key, value]) => html`<li key=${key}>
+        <bdi class="key" title=${key}>${key}</bdi>
+        <span class="track" aria-hidden="true">
+          <i style=${{
+            width: `${largest ? (Math.abs(Number(value)) / largest) * 100 : 0}%`,
+            background: colour(key),
+          }}></i>
+        </span>
+        <span class="amount"><${Num} value=${value} at=${below(at, key)} unit=${unit} /></span>
+        ${part(Number(value))}
+      </li>`,
+    )}
+    ${
+      rest.length > 0
+        ? html`<li key="">
+            <span class="key dim">${fmt.value.count(rest.length, 'other')}</span>
+            <span class="track" aria-hidden="true"></span>
+            <span class="amount dim">${fmt.value.withUnit(others, unit)}</span>
+            ${part(others)}
+          </li>`
+        : null
+    }
   </ul>`;
 }

@@ -15,19 +15,34 @@ export class Guard extends Component {
   /** @param {Error} error */
   componentDidCatch(error) {
     console.error(error);
-    this.at = Date.now();
+    this.at = performance.now();
     this.setState({ error });
   }
 
   /** @param {any} before */
   componentDidUpdate(before) {
-    if (this.state.error && before.of !== /** @type {any} */ (this.props).of && Date.now() - this.at > AGAIN_MS) this.setState({ error: undefined });
+    if (
+      this.state.error &&
+      before.of !== /** @type {any} */ (this.props).of &&
+      performance.now() - this.at > AGAIN_MS
+    )
+      this.setState({ error: undefined });
   }
 
   render() {
     const { children, head } = /** @type {any} */ (this.props);
     const { error } = this.state;
     if (!error) return children;
-    return html`${head}<${State} kind="problem" title="A fault of the page"><code>${error.message}</code> <button type="button" onClick=${() => this.setState({ error: undefined })}>Try again</button><//>`;
+    return html`
+      ${head}
+      <${State} kind="problem" title="A fault of the page">
+        <code>${error.message}</code> <button
+          type="button"
+          onClick=${() => this.setState({ error: undefined })}
+        >
+          Try again
+        </button>
+      <//>
+    `;
   }
 }

@@ -1,7 +1,8 @@
 // Moves and sizes of a board's items, by pointer and by keyboard alike.
 //
-// What is picked up is seen at its new place at once and is kept when it is put down; Escape puts it
-// back. Leaving the grip by Tab or a press puts it down. Everything that happens is said.
+// What is picked up is seen at its new place at once and is kept when it is put down; Escape puts
+// it back, and so does a change of the board by another page. Leaving the grip by Tab or a press
+// puts it down. Everything that happens is said.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { placed, stepped } from '../lib/board.js';
@@ -20,12 +21,20 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 const where = ({ x, y, w, h }) => `column ${x + 1}, row ${y + 1}, ${w} wide, ${h} high`;
 
 /**
- * @param {{ current: HTMLElement | null }} grid @param {Item[]} items @param {(items: Item[]) => void} commit
+ * @typedef {{ item: Item, name: string, size: boolean, x: number, y: number, moved: boolean }} Drag
+ */
+
+/**
+ * @param {{ current: HTMLElement | null }} grid
+ * @param {Item[]} items
+ * @param {(items: Item[]) => void} commit
  */
 export function useMoves(grid, items, commit) {
-  const [held, setHeld] = useState(/** @type {{ id: string, name: string, items: Item[] } | undefined} */ (undefined));
+  const [held, setHeld] = useState(
+    /** @type {{ id: string, name: string, items: Item[] } | undefined} */ (undefined),
+  );
   const [said, say] = useState('');
-  const drag = useRef(/** @type {{ item: Item, name: string, size: boolean, x: number, y: number, moved: boolean } | undefined} */ (undefined));
+  const drag = useRef(/** @type {Drag | undefined} */ (undefined));
   const grips = useRef(/** @type {Map<string, HTMLElement>} */ (new Map()));
   const back = useRef('');
   // An item that changes its place among the others loses the focus.
@@ -33,6 +42,13 @@ export function useMoves(grid, items, commit) {
     const grip = grips.current.get(back.current);
     if (grip && document.activeElement === document.body) grip.focus();
     back.current = '';
+  }, [items]);
+
+  // Another page has changed the board: what is held is of a board that is no more.
+  useEffect(() => {
+    if (!held) return;
+    setHeld(undefined);
+    say(`${held.name} is where it was: the board has changed`);
   }, [items]);
 
   const own = () => held?.items.find((item) => item.id === held.id);
@@ -62,7 +78,14 @@ export function useMoves(grid, items, commit) {
     onPointerDown: (/** @type {PointerEvent & { currentTarget: HTMLElement }} */ event) => {
       if (event.button !== 0 || held) return;
       event.currentTarget.setPointerCapture(event.pointerId);
-      drag.current = { item, name, size, x: event.clientX, y: event.clientY + window.scrollY, moved: false };
+      drag.current = {
+        item,
+        name,
+        size,
+        x: event.clientX,
+        y: event.clientY + window.scrollY,
+        moved: false,
+      };
     },
     onPointerMove: (/** @type {PointerEvent} */ event) => {
       const from = drag.current;
@@ -75,7 +98,16 @@ export function useMoves(grid, items, commit) {
       if (!from.moved && dx === 0 && dy === 0) return;
       from.moved = true;
       const { x, y, w, h } = from.item;
-      hold({ id: item.id, name }, placed(items, item.id, size ? { x, y, w: Math.min(w + dx, COLUMNS - x), h: h + dy } : { x: x + dx, y: y + dy, w, h }));
+      hold(
+        { id: item.id, name },
+        placed(
+          items,
+          item.id,
+          size
+            ? { x, y, w: Math.min(w + dx, COLUMNS - x), h: h + dy }
+            : { x: x + dx, y: y + dy, w, h },
+        ),
+      );
     },
     onPointerUp: () => {
       if (drag.current?.moved) drop();
@@ -107,7 +139,10 @@ export function useMoves(grid, items, commit) {
         if (dragged) return;
         if (held) return drop();
         setHeld({ id: item.id, name, items });
-        return say(`${name} picked up: ${where(item)}. Arrows move it, Shift and arrows resize it, Enter puts it down, Escape undoes.`);
+        return say(
+          `${name} picked up: ${where(item)}. ` +
+            'Arrows move it, Shift and arrows resize it, Enter puts it down, Escape undoes.',
+        );
       },
       onBlur: () => {
         if (!drag.current) drop();
@@ -120,7 +155,8 @@ export function useMoves(grid, items, commit) {
         const [dx, dy] = arrow;
         const place = own();
         const by = event.shiftKey ? { w: dx, h: dy } : { x: dx, y: dy };
-        if (event.shiftKey && dx > 0 && place && place.x + place.w >= COLUMNS) return say('as wide as there is room');
+        if (event.shiftKey && dx > 0 && place && place.x + place.w >= COLUMNS)
+          return say('as wide as there is room');
         const next = stepped(held.items, item.id, by);
         if (next === held.items) say('no further');
         else hold(held, next);

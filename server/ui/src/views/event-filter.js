@@ -1,4 +1,5 @@
-// Which events are shown: types, a user, a product. The server filters; the address holds the choice.
+// Which events are shown: types, a user, a product. The server filters; the address holds the
+// choice.
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { html } from '../html.js';
@@ -27,7 +28,7 @@ const FIELDS = fields({
 /** @param {Record<string, string>} query @returns {Filter} */
 export function filterOf({ event_types: types, user_id: user, product_id: product }) {
   return {
-    ...(types ? { event_types: types.split(',') } : {}),
+    ...(types ? { event_types: types.split(',').map((one) => one.trim()) } : {}),
     ...(user ? { user_id: idOf(user) } : {}),
     ...(product ? { product_id: idOf(product) } : {}),
   };
@@ -38,7 +39,9 @@ export function queryOf({ event_types: types, user_id: user, product_id: product
   return { event_types: types?.join(','), user_id: user, product_id: product };
 }
 
-/** @param {{ filter: Filter, types: string[], faults: Fault[] }} props `types`: some that were seen */
+/**
+ * @param {{ filter: Filter, types: string[], faults: Fault[] }} props `types`: some that were seen
+ */
 export function EventFilter({ filter, types, faults }) {
   const [typed, setTyped] = useState(() => texts(FIELDS, filter));
   const read = params(FIELDS, typed).params;
@@ -52,14 +55,44 @@ export function EventFilter({ filter, types, faults }) {
     if (canonical(read) !== key) setTyped(texts(FIELDS, filter));
   }, [key]);
   const chosen = filter.event_types ?? [];
-  const { at, rest } = useMemo(() => placed(FIELDS, faults.map((one) => ({ ...one, pointer: one.pointer.replace(/^\/events(?=\/)/, '') }))), [faults]);
+  const { at, rest } = useMemo(
+    () =>
+      placed(
+        FIELDS,
+        faults.map((one) => ({ ...one, pointer: one.pointer.replace(/^\/events(?=\/)/, '') })),
+      ),
+    [faults],
+  );
   /** @param {string} type */
-  const toggle = (type) => withQuery(queryOf({ ...filter, event_types: chosen.includes(type) ? chosen.filter((one) => one !== type) : [...chosen, type] }));
+  const toggle = (type) =>
+    withQuery(
+      queryOf({
+        ...filter,
+        event_types: chosen.includes(type)
+          ? chosen.filter((one) => one !== type)
+          : [...chosen, type],
+      }),
+    );
   return html`<div class="event-filter">
     <${Fields} fields=${FIELDS} typed=${typed} faults=${at} onChange=${setTyped} search=${search} />
     <${Faults} faults=${rest} />
-    ${types.length > 0 ? html`<div class="types" role="group" aria-label="types that were seen">
-      ${types.map((type) => html`<button type="button" key=${type} aria-pressed=${chosen.includes(type)} onClick=${() => toggle(type)}><span class="dot" style=${{ background: colour(type) }}></span><bdi class="cut">${type}</bdi></button>`)}
-    </div>` : null}
+    ${
+      types.length > 0
+        ? html`<div class="types" role="group" aria-label="types that were seen">
+            ${types.map(
+              (type) =>
+                html`<button
+                  type="button"
+                  key=${type}
+                  aria-pressed=${chosen.includes(type)}
+                  onClick=${() => toggle(type)}
+                >
+                  <span class="dot" style=${{ background: colour(type) }}></span>
+                  <bdi class="cut">${type}</bdi>
+                </button>`,
+            )}
+          </div>`
+        : null
+    }
   </div>`;
 }

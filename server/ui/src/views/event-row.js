@@ -1,4 +1,5 @@
-// One event as a line of a list: its type, whose it is, what else it says, where it is and when it was.
+// One event as a line of a list: its type, whose it is, what else it says, where it is and when it
+// was.
 
 import { html } from '../html.js';
 import { colour } from '../parts/colour.js';
@@ -24,7 +25,9 @@ function rest(event) {
   let text = '';
   for (const [key, value] of Object.entries(event)) {
     if (MAPPED.has(key)) continue;
-    text += `${text ? ' · ' : ''}${key} ${typeof value === 'string' ? value : JSON.stringify(value)}`;
+    text += `${text ? ' · ' : ''}${key} ${
+      typeof value === 'string' ? value : JSON.stringify(value)
+    }`;
     if (text.length > REST) return `${text.slice(0, REST)}…`;
   }
   return text;
@@ -36,9 +39,14 @@ export function EventRow({ position, event, tie = {}, current = false }) {
   const { user_id: user, product_id: product, event_type: type, timestamp } = event;
   return html`<div class="event">
     <span class="dot" style=${{ background: colour(type) }} aria-hidden="true"></span>
-    <a ...${tie} href=${href('records', place)} aria-current=${current ? 'true' : undefined}><bdi>${type}</bdi></a>
+    <a ...${tie} href=${href('records', place)} aria-current=${current ? 'true' : undefined}>
+      <bdi>${type}</bdi>
+    </a>
     <span class="who"><span class="dim small">user </span><${Foreign} text=${user ?? '–'} /></span>
-    <span class="who"><span class="dim small">product </span><${Foreign} text=${product ?? '–'} /></span>
+    <span class="who">
+      <span class="dim small">product </span>
+      <${Foreign} text=${product ?? '–'} />
+    </span>
     <bdi class="rest">${rest(event)}</bdi>
     <span class="place">${place.join('/')}</span>
     <${Time} value=${timestamp} as="clock" />

@@ -22,7 +22,12 @@ const WAYS = [
 export function Elsewhere({ question }) {
   const way = WAYS.find((one) => one.value === route.value.query.as) ?? WAYS[0];
   return html`<${Card} title="The same question as" class="no-print">
-    <${Tabs} label="the same question as" value=${way.value} tabs=${WAYS} onChange=${(/** @type {string} */ to) => withQuery({ as: to === 'curl' ? '' : to })}>
+    <${Tabs}
+      label="the same question as"
+      value=${way.value}
+      tabs=${WAYS}
+      onChange=${(/** @type {string} */ to) => withQuery({ as: to === 'curl' ? '' : to })}
+    >
       <${Code} text=${asked(question, document.baseURI)[way.value]} label=${way.title} />
     <//>
   <//>`;

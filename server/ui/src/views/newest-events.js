@@ -3,7 +3,8 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../html.js';
 import { paced } from '../data/answer.js';
-import { connection, listen } from '../data/socket.js';
+import { live } from '../data/silence.js';
+import { listen } from '../data/socket.js';
 import { Card } from '../parts/card.js';
 import { State } from '../parts/state.js';
 import { href } from '../router.js';
@@ -28,8 +29,15 @@ export function NewestEvents() {
       pace.stop();
     };
   }, []);
-  return html`<${Card} title="New events" href=${href('events')} stale=${rows.length > 0 && connection.value.state !== 'live'} tools=${html`<a href=${href('events')}>All events</a>`}>
+  return html`<${Card}
+    title="New events"
+    href=${href('events')}
+    stale=${rows.length > 0 && !live.value}
+    tools=${html`<a href=${href('events')}>All events</a>`}
+  >
     ${rows.length === 0 ? html`<${State} kind="empty" title="Waiting for the next event" />` : null}
-    <ul class="feed" aria-live="off">${rows.map((one) => html`<li key=${one.position}><${EventRow} ...${one} /></li>`)}</ul>
+    <ul class="feed" aria-live="off">
+      ${rows.map((one) => html`<li key=${one.position}><${EventRow} ...${one} /></li>`)}
+    </ul>
   <//>`;
 }

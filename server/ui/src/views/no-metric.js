@@ -5,5 +5,8 @@ import { State } from '../parts/state.js';
 import { href } from '../router.js';
 
 export function NoMetric() {
-  return html`<${State} kind="no-metric" centre>Put a plugin into the folder of plugins, or <a href=${href('new')}>make a metric without code</a>.<//>`;
+  return html`<${State} kind="no-metric" centre>
+    ${'Put a plugin into the plugin folder, or '}
+    <a href=${href('new')}>make a metric without code</a>.
+  <//>`;
 }

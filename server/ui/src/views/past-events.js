@@ -1,7 +1,7 @@
 // Events backwards from a position, page by page: by the button, or by going beyond the last row.
 //
-// Keeps `KEPT`; beyond that it goes on from a new position, which the address then holds, so that the
-// way back leads to what was there.
+// Keeps `KEPT`; beyond that it goes on from a new position, which the address then holds, so that
+// the way back leads to what was there.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../html.js';
@@ -30,9 +30,15 @@ export function pastPath(filter, before, limit) {
   return `api/events${query ? `?${query}` : ''}`;
 }
 
-/** @typedef {{ items: EventMessage[], next: string | null | undefined, busy: boolean, problem?: import('../data/api.js').Problem }} Past */
+/**
+ * @typedef {{ items: EventMessage[], next: string | null | undefined, busy: boolean,
+ *   problem?: import('../data/api.js').Problem }} Past
+ */
 
-/** @param {{ filter: Filter, before: string | undefined, onTypes: (types: Iterable<string>) => void, onError: (error: Fault | undefined) => void }} props */
+/**
+ * @param {{ filter: Filter, before: string | undefined, onTypes: (types: Iterable<string>) => void,
+ *   onError: (error: Fault | undefined) => void }} props
+ */
 export function PastEvents({ filter, before, onTypes, onError }) {
   const [past, set] = useState(/** @type {Past} */ ({ items: [], next: before, busy: true }));
   const ends = useRef(/** @type {AbortController | undefined} */ (undefined));
@@ -43,7 +49,10 @@ export function PastEvents({ filter, before, onTypes, onError }) {
     ends.current = own;
     set({ items, next: from, busy: true });
     try {
-      const page = await get(pastPath(filter, from, PAGE), { signal: own.signal, deadline: DEADLINE_MS });
+      const page = await get(pastPath(filter, from, PAGE), {
+        signal: own.signal,
+        deadline: DEADLINE_MS,
+      });
       onTypes(page.items.map((/** @type {EventMessage} */ one) => one.event.event_type));
       onError(undefined);
       set({ items: [...items, ...page.items], next: page.next, busy: false });
@@ -68,13 +77,69 @@ export function PastEvents({ filter, before, onTypes, onError }) {
   };
   const f = fmt.value;
   return html`
-    ${items.length > 0 ? html`<${Rows} class="feed" label="events of the log, the newest first" count=${items.length} height=${LINE} onEnd=${older} row=${(/** @type {number} */ at, /** @type {object} */ tie) => html`<${EventRow} ...${items[at]} tie=${tie} />`} />` : null}
-    ${items.length === 0 && !busy && !problem ? html`<${State} kind="nothing" title=${next === null ? 'The log holds no such event' : 'None found yet'}>${next === null ? 'Everything before this position was read.' : 'A part of the log was read. Older records may suit.'}<//>` : null}
-    ${problem && (nowhere || !problem.errors.length) ? html`<${Failure} problem=${problem} title=${nowhere ? 'No position of the log' : undefined} />` : null}
+    ${
+      items.length > 0
+        ? html`<${Rows}
+            class="feed"
+            label="events of the log, the newest first"
+            count=${items.length}
+            height=${LINE}
+            onEnd=${older}
+            row=${(/** @type {number} */ at, /** @type {object} */ tie) =>
+              html`<${EventRow} ...${items[at]} tie=${tie} />`}
+          />`
+        : null
+    }
+    ${
+      items.length === 0 && !busy && !problem
+        ? html`<${State}
+            kind="nothing"
+            title=${next === null ? 'The log holds no such event' : 'None found yet'}
+          >
+            ${
+              next === null
+                ? 'Everything before this position was read.'
+                : 'Only a part of the log was read. Older records may match.'
+            }
+          <//>`
+        : null
+    }
+    ${
+      problem && (nowhere || !problem.errors.length)
+        ? html`<${Failure}
+            problem=${problem}
+            title=${nowhere ? 'No position of the log' : undefined}
+          />`
+        : null
+    }
     <div class="feed-foot">
-      ${next === null ? html`<span class="dim">${items.length > 0 ? 'start of the log' : ''}</span>`
-        : full ? html`<a class="button" href=${href('events', [], { ...queryOf(filter), back: 1, before: next })}>Continue from here</a>`
-        : html`<button type="button" disabled=${busy || nowhere} onClick=${older}>${problem ? 'Try again' : 'Older events'}</button>`}
-      <span class="dim" role="status">${busy ? 'reading the log…' : html`${f.number(items.length)} events${items.length > 0 ? html`, back to <${Time} value=${items[items.length - 1].event.timestamp} />` : null}`}</span>
-    </div>`;
+      ${
+        next === null
+          ? html`<span class="dim">${items.length > 0 ? 'start of the log' : ''}</span>`
+          : full
+            ? html`<a
+                class="button"
+                href=${href('events', [], { ...queryOf(filter), back: 1, before: next })}
+              >
+                Continue from here
+              </a>`
+            : html`<button type="button" disabled=${busy || nowhere} onClick=${older}>
+                ${problem ? 'Try again' : 'Older events'}
+              </button>`
+      }
+      <span class="dim" role="status">
+        ${
+          busy
+            ? 'reading the log…'
+            : html`
+                ${f.count(items.length, 'event')}${
+                  items.length > 0
+                    ? html`, back to <${Time} value=${items[items.length - 1].event.timestamp} />`
+                    : null
+                }
+              `
+        }
+      </span>
+    </div>
+  `;
 }

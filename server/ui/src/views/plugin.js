@@ -1,5 +1,5 @@
-// One metric: its status and why, what it costs, reads and keeps, its revisions, its schemas, and what
-// can be done about it.
+// One metric: its status and why, what it costs, reads and keeps, its revisions, its schemas, and
+// what can be done about it.
 
 import { useEffect } from 'preact/hooks';
 import { html } from '../html.js';
@@ -32,15 +32,35 @@ const REMEDIES = {
 function How({ metric }) {
   const { state, reason, since, reads, tiers, plugin, progress } = metric;
   return html`<${Card} title="Status" stale=${catalogueState.value.problem !== undefined}>
-    <${State} kind=${state === 'active' ? 'live' : state} title=${state === 'active' ? 'Active' : undefined} remedy=${REMEDIES[state]}>
-      ${reason ? html`<${Long} text=${reason} />` : null}<p>since <${Time} value=${since} /></p>
+    <${State}
+      kind=${state === 'active' ? 'live' : state}
+      title=${state === 'active' ? 'Active' : undefined}
+      remedy=${REMEDIES[state]}
+    >
+      ${reason ? html`<${Long} text=${reason} />` : null}
+      <p>since <${Time} value=${since} /></p>
     <//>
     ${progress ? html`<${Progress} ...${progress} />` : null}
-    <${Facts} class="pairs" of=${[
-      ['plugin', html`<bdi>${plugin}</bdi>`],
-      ['reads', reads.length === 0 ? 'no columns' : reads.map((column) => html`<code key=${column}><bdi>${column}</bdi></code> `)],
-      ['keeps', tiers.length === 0 ? 'totals' : tiers.map(({ pane, keep }) => `${pane} for ${keep === 'all' ? 'all time' : keep}`).join(' · ')],
-    ]} />
+    <${Facts}
+      class="pairs"
+      of=${[
+        ['plugin', html`<bdi>${plugin}</bdi>`],
+        [
+          'reads',
+          reads.length === 0
+            ? 'no columns'
+            : reads.map((column) => html`<code key=${column}><bdi>${column}</bdi></code> `),
+        ],
+        [
+          'keeps',
+          tiers.length === 0
+            ? 'totals'
+            : tiers
+                .map(({ pane, keep }) => `${pane} for ${keep === 'all' ? 'all time' : keep}`)
+                .join(' · '),
+        ],
+      ]}
+    />
   <//>`;
 }
 
@@ -49,24 +69,70 @@ function Orders({ metric, again }) {
   const { name, state, newer, before } = metric;
   /** @param {string} change @param {boolean} dry */
   const order = async (change, dry) => {
-    const { would, done } = await post(`api/metrics/${encodeURIComponent(name)}/${change}${dry ? '?dry_run=true' : ''}`, {});
-    if (!dry) {
-      refreshCatalogue();
-      again();
-    }
+    const { would, done } = await post(
+      `api/metrics/${encodeURIComponent(name)}/${change}${dry ? '?dry_run=true' : ''}`,
+      {},
+    );
     return html`<bdi>${would ?? done}</bdi>`;
   };
-  const both = (/** @type {string} */ change) => ({ foresee: () => order(change, true), carryOut: () => order(change, false) });
+  const onCarried = () => {
+    refreshCatalogue();
+    again();
+  };
+  const both = (/** @type {string} */ change) => ({
+    foresee: () => order(change, true),
+    carryOut: () => order(change, false),
+    onCarried,
+  });
   return html`<${Changes} title="Actions">
-    <${Change} action="Promote" title=${`Promote the newer revision of ${name}?`} ...${both('promote')}>${newer ? html`Switches to ${newer.version} (<code>${newer.revision}</code>).` : 'There is no newer revision.'}<//>
-    <${Change} action="Roll back" title=${`Roll ${name} back?`} ...${both('rollback')}>${before ? html`Switches back to ${before.version} (<code>${before.revision}</code>)${before.until ? html`, possible until <${Time} value=${before.until} />` : null}.` : 'No previous revision is kept.'}<//>
-    <${Change} action="Purge" danger title=${`Purge the stored data of ${name}?`} ...${both('purge')}>Deletes its stored data${state === 'retired' ? '' : ' once it is no longer served'}.<//>
+    <${Change}
+      action="Promote"
+      title=${`Promote the newer revision of ${name}?`}
+      disabled=${!newer}
+      ...${both('promote')}
+    >
+      ${
+        newer
+          ? html`Switches to ${newer.version} (<code>${newer.revision}</code>).`
+          : 'There is no newer revision.'
+      }
+    <//>
+    <${Change}
+      action="Roll back"
+      title=${`Roll ${name} back?`}
+      disabled=${!before}
+      ...${both('rollback')}
+    >
+      ${
+        before
+          ? html`
+              Switches back to ${before.version} (<code>${before.revision}</code>)${
+                before.until ? html`, possible until <${Time} value=${before.until} />` : null
+              }.
+            `
+          : 'No previous revision is kept.'
+      }
+    <//>
+    <${Change}
+      action="Purge"
+      danger
+      title=${`Purge the stored data of ${name}?`}
+      disabled=${state !== 'retired'}
+      ...${both('purge')}
+    >
+      Deletes what it has counted.${
+        state === 'retired' ? '' : ' It is served: first remove its file or section.'
+      }
+    <//>
   <//>`;
 }
 
 /** @param {{ title: string, value: any, open?: number }} props */
 function Document({ title, value, open = 1 }) {
-  return html`<details class="below"><summary><h3>${title}</h3></summary><${Tree} value=${value} open=${open} /></details>`;
+  return html`<details class="below">
+    <summary><h3>${title}</h3></summary>
+    <${Tree} value=${value} open=${open} />
+  </details>`;
 }
 
 /** @param {{ metric: Descriptor }} props */
@@ -78,10 +144,22 @@ function Whole({ metric }) {
     const timer = setInterval(refreshCatalogue, SOON_MS);
     return () => clearInterval(timer);
   }, [counts]);
-  const changed = [state, newer?.revision, newer?.state, before?.revision, life.value.find((one) => one.name === name)?.id];
-  const found = useLoaded(state === 'retired' ? undefined : `api/metrics/${encodeURIComponent(name)}/versions`, { key: changed.join() });
+  const changed = [
+    state,
+    newer?.revision,
+    newer?.state,
+    before?.revision,
+    life.value.find((one) => one.name === name)?.id,
+  ];
+  const found = useLoaded(
+    state === 'retired' ? undefined : `api/metrics/${encodeURIComponent(name)}/versions`,
+    { key: changed.join() },
+  );
   return html`<div class="two wide-first">
-    <div class="stack"><${How} metric=${metric} /><${Revisions} metric=${metric} found=${found} /></div>
+    <div class="stack">
+      <${How} metric=${metric} />
+      <${Revisions} metric=${metric} found=${found} />
+    </div>
     <div class="stack">
       <${Card} title="Definition">
         <${Document} title="Configuration" value=${metric.config} open=${3} />
@@ -98,11 +176,42 @@ export function Plugin() {
   const [name] = route.value.path;
   const { data } = catalogueState.value;
   const metric = descriptor(name);
-  const title = html`<span class="row"><${Foreign} text=${name} />${metric ? html`<${MetricTag} state=${metric.state} />` : null}</span>`;
-  return html`<${View} title=${title} name=${name} json=${metric ? `api/metrics/${encodeURIComponent(name)}` : 'api/metrics'} lead=${metric ? html`<span class="long" title=${metric.summary}><${Prose} text=${metric.summary} /></span>` : null}
-    tools=${html`${metric && metric.state !== 'retired' ? html`<a class="button" href=${href('explore', [name])}>Explore</a>` : null}<a href=${href('plugins')}>All plugins</a>`}>
+  const title = html`<span class="row">
+    ${'Metric '}<${Foreign} text=${name} />
+    ${metric ? html`<${MetricTag} state=${metric.state} />` : null}
+  </span>`;
+  return html`<${View}
+    title=${title}
+    name=${name}
+    json=${metric ? `api/metrics/${encodeURIComponent(name)}` : 'api/metrics'}
+    lead=${
+      metric
+        ? html`<span class="long" title=${metric.summary}>
+            <${Prose} text=${metric.summary} />
+          </span>`
+        : null
+    }
+    tools=${html`
+      ${
+        metric && metric.state !== 'retired'
+          ? html`<a class="button" href=${href('explore', [name])}>Explore</a>`
+          : null
+      }
+      <a href=${href('plugins')}>All metrics</a>
+    `}
+  >
     ${metric ? html`<${Whole} key=${name} metric=${metric} />` : null}
     <${Pending} of=${catalogueState.value} centre />
-    ${!metric && data ? html`<${State} kind="nothing" centre title=${html`No metric is called <${Foreign} text=${name} />`}>It may have been refused, or purged: <a href=${href('plugins')}>all plugins</a>.<//>` : null}
+    ${
+      !metric && data
+        ? html`<${State}
+            kind="nothing"
+            centre
+            title=${html`No metric is called <${Foreign} text=${name} />`}
+          >
+            It may have been refused, or purged: <a href=${href('plugins')}>all metrics</a>.
+          <//>`
+        : null
+    }
   <//>`;
 }
